@@ -1,0 +1,24 @@
+"""calczoo: a zoo of interatomic potentials behind one ASE calculator.
+
+    from calczoo import get_calculator
+    atoms.calc = get_calculator("snap:Mo")
+"""
+
+from .core.card import Card
+from .core.errors import CalczooError
+from .registry import Family, ModelRequest, describe, get_calculator, get_family, hookimpl, list_calculators
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CalczooError",
+    "Card",
+    "Family",
+    "ModelRequest",
+    "__version__",
+    "describe",
+    "get_calculator",
+    "get_family",
+    "hookimpl",
+    "list_calculators",
+]

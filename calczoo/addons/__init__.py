@@ -1,0 +1,1 @@
+"""Add-ons: terms made to be summed with a potential."""

@@ -1,0 +1,281 @@
+"""ZooCalculator: the only file that knows ASE's Calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from .core.card import Card
+from .core.errors import AtomsOverlap, InvalidStructure, NonFiniteResult, OptionError, PropertyNotImplementedError
+from .core.model import Model
+from .core.pairs import MIN_DISTANCE, Pairs, find_pairs
+from .core.results import Results
+from .core.system import System, check_elements
+from .core.units import VOIGT
+
+DEFAULT_SKIN = 0.5
+"""Width (A) of the shell kept around the cutoff when a calculator is called again with slightly moved atoms."""
+
+_NEEDS = {  # ASE property -> output of the model
+    "energy": "energy",
+    "free_energy": "energy",
+    "energies": "energies",
+    "forces": "forces",
+    "stress": "virial",
+    "stresses": "virials",
+    "charges": "charges",
+    "dipole": "dipole",
+    "descriptors": "descriptors",
+    "extrapolation_grade": "extrapolation_grade",
+    "extrapolation_grades": "extrapolation_grades",
+    "local_gap_variance": "local_gap_variance",
+}
+_ALWAYS = ("energy", "free_energy", "energies", "forces")
+
+
+@dataclass
+class _Cached:
+    """A neighbour list with the state it was made for."""
+
+    pairs: Pairs
+    numbers: np.ndarray
+    pbc: np.ndarray
+    cell: np.ndarray
+    positions: np.ndarray
+    close: np.ndarray  # pairs that could become an overlap while the list is reused
+
+
+class ZooCalculator(Calculator):
+    """ASE calculator around one Model (or a sum of them).
+
+    `results` holds energy, free_energy (eV), energies (N,) eV, forces (N, 3) eV/A, stress (6,) eV/A^3 in ASE's sign and
+    Voigt order (only where all three directions are periodic), and further outputs of the family.
+    Raises the errors of calczoo.core.errors for structures no model can evaluate.
+    """
+
+    def __init__(self, model: Model, skin: float | None = None, max_memory_gib: float | None = None):
+        super().__init__()
+        if skin is not None and not 0.0 <= skin <= 10.0:
+            raise OptionError(f"skin is {skin!r}; it must be between 0 and 10 A")
+        self.model = model
+        self.skin = DEFAULT_SKIN if skin is None else float(skin)
+        self.max_memory_gib = max_memory_gib
+        self.name = model.card.name
+        self.implemented_properties = [p for p, output in _NEEDS.items() if output in model.outputs]
+        self._cached: _Cached | None = None
+
+    @property
+    def card(self) -> Card:
+        """Facts about the model."""
+        return self.model.card
+
+    # -- ASE's interface -------------------------------------------------------------------------------------
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate one structure; see the class docstring. Asked properties that do not exist for this structure raise
+        PropertyNotImplementedError; stress is added on its own wherever it exists."""
+        atoms = self._own_copy(atoms)
+        self.results = {}
+        check_stress(atoms, properties)
+        wanted = self._wanted(properties, [atoms])
+        system = self._system([atoms])
+        pairs = self._pairs(atoms, system)
+        results = self.model.compute(system, pairs, self._need(wanted))
+        self.results = self._to_ase(results, [atoms], system, wanted)[0]
+
+    def _own_copy(self, atoms: Atoms | None) -> Atoms:
+        if atoms is None:
+            if self.atoms is None:
+                raise InvalidStructure("no structure given: attach the calculator to atoms or pass atoms=")
+            return self.atoms
+        self.atoms = atoms.copy()
+        return self.atoms
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """ASE's test for changes; `info['charge']`, which ASE does not compare, counts as initial charges."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None and atoms.info.get("charge", 0.0) != self.atoms.info.get("charge", 0.0):
+            changes = [*changes, "initial_charges"]
+        return changes
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True):
+        """ASE's access to one property; PropertyNotImplementedError when the model lacks it."""
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(
+                f"{self.card.name} does not compute '{name}' (has: {', '.join(self.implemented_properties)})"
+            )
+        if name == "stress":
+            target = atoms if atoms is not None else self.atoms
+            if target is not None:
+                check_stress(target, [name])
+        return super().get_property(name, atoms, allow_calculation)
+
+    # -- many structures at once -----------------------------------------------------------------------------
+
+    def evaluate(
+        self, structures: Sequence[Atoms], properties: Sequence[str] = ("energy", "forces", "stress")
+    ) -> list[dict[str, Any]]:
+        """Evaluate many structures in one batched call; the calculator's own state is not touched.
+
+        Returns one dict of numpy results per structure, as in `results`; stress is left out for structures that are not
+        periodic in all three directions.
+        """
+        structures = list(structures)
+        if not structures:
+            return []
+        wanted = self._wanted(properties, structures)
+        system = self._system(structures)
+        pairs = find_pairs(system, self.model.cutoff, 0.0, self.max_memory_gib)
+        results = self.model.compute(system, pairs, self._need(wanted))
+        return self._to_ase(results, structures, system, wanted)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _wanted(self, properties: Sequence[str], structures: Sequence[Atoms]) -> set[str]:
+        """ASE names to compute: what is asked, what is always given, and stress where it exists."""
+        asked = set(properties)
+        if unknown := sorted(asked - set(self.implemented_properties)):
+            raise PropertyNotImplementedError(
+                f"{self.card.name} does not compute {', '.join(unknown)} (has: {', '.join(self.implemented_properties)})"
+            )
+        wanted = {"energy", "free_energy"} | asked
+        if "forces" in asked or "stress" in asked:  # one reverse pass gives both
+            wanted |= {p for p in (*_ALWAYS, "stress") if p in self.implemented_properties}
+        else:
+            wanted |= {p for p in ("energies",) if p in self.implemented_properties}
+        if not any(a.pbc.all() for a in structures):
+            wanted -= {"stress", "stresses"}
+        return wanted
+
+    @staticmethod
+    def _need(wanted: set[str]) -> frozenset[str]:
+        return frozenset(_NEEDS[w] for w in wanted)
+
+    def _system(self, structures: Sequence[Atoms]) -> System:
+        system = System.from_atoms(structures, self.model.device, self.model.dtype)
+        for a in structures:
+            check_elements(a.numbers, self.model.numbers, self.card.name)
+        return system
+
+    def _pairs(self, atoms: Atoms, system: System) -> Pairs:
+        """The neighbour list: reused while no pair can have crossed the cutoff, with a skin from the second call on."""
+        old, cutoff = self._cached, self.model.cutoff
+        same = old is not None and np.array_equal(old.numbers, atoms.numbers) and np.array_equal(old.pbc, atoms.pbc)
+        moved = _largest_change(old, atoms) if same and old is not None else np.inf
+        if old is not None and moved <= old.pairs.skin:
+            _check_close(old, system)
+            return old.pairs
+        # a far jump is a new structure, not a trajectory: a skin would only cost
+        skin = self.skin if moved < 4.0 else 0.0
+        pairs = find_pairs(system, cutoff, skin, self.max_memory_gib)
+        self._cached = _Cached(
+            pairs=pairs,
+            numbers=atoms.numbers.copy(),
+            pbc=atoms.pbc.copy(),
+            cell=atoms.cell.array.copy(),
+            positions=atoms.positions.copy(),
+            close=_close_pairs(pairs, system),
+        )
+        return pairs
+
+    def _to_ase(
+        self, results: Results, structures: Sequence[Atoms], system: System, wanted: set[str]
+    ) -> list[dict[str, Any]]:
+        """Results -> one dict per structure, checked for finite numbers."""
+        arrays = {name: t.detach().cpu().double().numpy() for name, t in results.present().items()}
+        volumes = system.volumes().detach().cpu().double().numpy() if "virial" in arrays else None
+        out = []
+        for s, (a, b) in enumerate(zip(system.first[:-1], system.first[1:], strict=True)):
+            one: dict[str, Any] = {}
+            for name in wanted:
+                key = _NEEDS[name]
+                if key not in arrays:
+                    continue
+                array = arrays[key]
+                if name in ("energy", "free_energy"):
+                    one[name] = float(array[s])
+                elif name == "stress":
+                    if structures[s].pbc.all():
+                        one[name] = _voigt(array[s]) / volumes[s]
+                elif name == "extrapolation_grade":
+                    one[name] = float(array[s])
+                elif name == "dipole":
+                    one[name] = array[s].copy()
+                elif name == "stresses":
+                    if structures[s].pbc.all():
+                        one[name] = np.stack([_voigt(v) for v in array[a:b]]) / (volumes[s] / max(b - a, 1))
+                else:
+                    one[name] = array[a:b].copy()
+            _check_finite(one, self.card.name, s, len(structures))
+            out.append(one)
+        return out
+
+
+def check_stress(atoms: Atoms, properties: Sequence[str]) -> None:
+    """Stress needs a cell in all three directions."""
+    if ("stress" in properties or "stresses" in properties) and not atoms.pbc.all():
+        raise PropertyNotImplementedError(
+            f"stress is defined for structures periodic in all three directions only (pbc is {atoms.pbc.tolist()}); "
+            "use energy and forces, or set pbc and a cell"
+        )
+
+
+def _voigt(tensor: np.ndarray) -> np.ndarray:
+    """Symmetric 3x3 -> six components in ASE's order."""
+    symmetric = 0.5 * (tensor + tensor.T)
+    return np.array([symmetric[a, b] for a, b in VOIGT])
+
+
+def _check_finite(one: dict[str, Any], model: str, s: int, n: int) -> None:
+    for name, value in one.items():
+        if not np.isfinite(value).all():
+            where = f" of structure {s}" if n > 1 else ""
+            raise NonFiniteResult(
+                f"{model} gave a non-finite {name}{where} for a finite structure; the model may be far outside its range "
+                "(very short distances?): check the structure and the parameter file"
+            )
+
+
+def _largest_change(old: _Cached, atoms: Atoms) -> float:
+    """Upper bound (A) of the change of any pair vector since the list was made: |dx_i| + |dx_j| + |shift . dcell|."""
+    if len(atoms) == 0:
+        return 0.0
+    moved = 2.0 * float(np.sqrt(((atoms.positions - old.positions) ** 2).sum(axis=1).max()))
+    cell = atoms.cell.array
+    change = (cell - old.cell)[old.pbc]
+    if change.any():
+        # A pair inside the cutoff now has shift . cell = r - (x_j - x_i), no longer than cutoff + extent of the
+        # positions; its shift . dcell is that vector times pinv(cell) dcell.
+        extent = float(np.linalg.norm(np.ptp(atoms.positions, axis=0)))
+        strain = float(np.linalg.norm(np.linalg.pinv(cell[old.pbc]) @ change, 2))
+        moved += strain * (old.pairs.cutoff + extent)
+    return moved
+
+
+def _close_pairs(pairs: Pairs, system: System) -> np.ndarray:
+    """Pairs so close that they could overlap before the list is made anew."""
+    if pairs.skin == 0.0:
+        return np.zeros(0, dtype=np.int64)
+    d = pairs.vectors(system).norm(dim=1)
+    return torch.nonzero(d < pairs.skin + MIN_DISTANCE).flatten().cpu().numpy()
+
+
+def _check_close(old: _Cached, system: System) -> None:
+    if not len(old.close):
+        return
+    d = old.pairs.vectors(system)[torch.from_numpy(old.close)].norm(dim=1)
+    k = int(torch.argmin(d))
+    if float(d[k]) < MIN_DISTANCE:
+        p = int(old.close[k])
+        raise AtomsOverlap(int(old.pairs.i[p]), int(old.pairs.j[p]), float(d[k]))

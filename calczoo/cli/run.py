@@ -1,0 +1,250 @@
+"""`calczoo run singlepoint | relax | md`: one structure, one calculator."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calczoo.core.errors import OptionError
+
+from .common import (
+    NOT_OK,
+    OK,
+    Backend,
+    Device,
+    Dtype,
+    Elements,
+    Json,
+    ModelFile,
+    Option,
+    Progress,
+    Spec,
+    Threads,
+    emit,
+    load_structure,
+    zoo_calculator,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+app = typer.Typer(no_args_is_help=True, help="Energy and forces, relaxation or molecular dynamics of one structure.")
+
+File = Annotated[Path | None, typer.Argument(help="Structure file that ASE reads.", show_default=False)]
+Proto = Annotated[str | None, typer.Option("--proto", help="Prototype instead of a file: Cu:fcc, NaCl:rocksalt:5.64.")]
+Supercell = Annotated[str | None, typer.Option("--supercell", help="Repeat the cell: 3 or 3,3,1.")]
+Out = Annotated[Path | None, typer.Option("--out", help="File to write (.extxyz, .traj, any format of ASE).")]
+
+
+@app.command()
+def singlepoint(
+    spec: Spec,
+    file: File = None,
+    proto: Proto = None,
+    supercell: Supercell = None,
+    model: ModelFile = None,
+    elements: Elements = None,
+    device: Device = "auto",
+    dtype: Dtype = "float64",
+    backend: Backend = "auto",
+    threads: Threads = None,
+    option: Option = None,
+    out: Out = None,
+    json: Json = False,
+) -> int:
+    """Energy, forces and stress."""
+    atoms = load_structure(file, proto, supercell)
+    atoms.calc = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
+    atoms.get_potential_energy()
+    data = _summary(atoms)
+    data["forces_eV_per_A"] = atoms.get_forces()
+    _finish(data, [atoms], out, json)
+    return OK
+
+
+@app.command()
+def relax(
+    spec: Spec,
+    file: File = None,
+    proto: Proto = None,
+    supercell: Supercell = None,
+    fmax: Annotated[float, typer.Option(help="Largest force (eV/A) at the end.", min=0.0)] = 0.01,
+    cell: Annotated[bool, typer.Option("--cell/--fixed-cell", help="Relax the cell as well.")] = False,
+    steps: Annotated[int, typer.Option(help="At most so many steps.", min=0)] = 500,
+    model: ModelFile = None,
+    elements: Elements = None,
+    device: Device = "auto",
+    dtype: Dtype = "float64",
+    backend: Backend = "auto",
+    threads: Threads = None,
+    option: Option = None,
+    out: Out = None,
+    json: Json = False,
+) -> int:
+    """Relax atoms, and with --cell the cell. Exit code 2 when it did not converge."""
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import FIRE2
+
+    atoms = load_structure(file, proto, supercell)
+    atoms.calc = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
+    if cell and not atoms.pbc.all():
+        raise OptionError("--cell needs a structure periodic in all three directions")
+    before = atoms.get_potential_energy()
+    with Progress("relax") as progress, FIRE2(FrechetCellFilter(atoms) if cell else atoms, logfile=None) as optimizer:
+        optimizer.attach(lambda: progress(optimizer.nsteps, steps, f"fmax {_fmax(atoms):.3g} eV/A"))
+        converged = bool(optimizer.run(fmax=fmax, steps=steps))
+    data = _summary(atoms)
+    data.update(converged=converged, steps=optimizer.nsteps, energy_change_eV=data["energy_eV"] - before)
+    _finish(data, [atoms], out, json)
+    return OK if converged else NOT_OK
+
+
+@app.command()
+def md(
+    spec: Spec,
+    file: File = None,
+    proto: Proto = None,
+    supercell: Supercell = None,
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 1000,
+    timestep: Annotated[float, typer.Option(help="fs.", min=1e-6)] = 1.0,
+    temperature: Annotated[float, typer.Option(help="K.", min=0.0)] = 300.0,
+    ensemble: Annotated[str, typer.Option(help="nve, nvt (Bussi thermostat) or npt (isotropic MTK).")] = "nve",
+    pressure: Annotated[float, typer.Option(help="GPa, for npt.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the velocities and the thermostat.")] = 0,
+    every: Annotated[int, typer.Option(help="Write every so many steps.", min=1)] = 10,
+    model: ModelFile = None,
+    elements: Elements = None,
+    device: Device = "auto",
+    dtype: Dtype = "float64",
+    backend: Backend = "auto",
+    threads: Threads = None,
+    option: Option = None,
+    out: Out = None,
+    json: Json = False,
+) -> int:
+    """Molecular dynamics from velocities drawn at the temperature."""
+    import numpy as np
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+
+    atoms = load_structure(file, proto, supercell)
+    atoms.calc = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
+    rng = np.random.default_rng(seed)
+    atoms.get_potential_energy()  # errors of the structure come before anything is written
+    # twice the temperature in velocities: half of it goes into potential energy when the run starts from a minimum
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature * (2.0 if ensemble == "nve" else 1.0), rng=rng)
+    Stationary(atoms)
+    dynamics = _dynamics(atoms, ensemble, timestep, temperature, pressure, rng)
+    frames: list[Atoms] = []
+    log: list[tuple[float, float]] = []
+
+    def watch() -> None:
+        log.append((atoms.get_total_energy(), atoms.get_temperature()))
+        progress(dynamics.nsteps, steps, f"{log[-1][1]:.0f} K")
+
+    def keep() -> None:
+        frames.append(_frozen(atoms))
+
+    with Progress("md") as progress:
+        dynamics.attach(watch, interval=1)
+        if out is not None:
+            dynamics.attach(keep, interval=every)
+        start = time.perf_counter()
+        dynamics.run(steps)
+        seconds = time.perf_counter() - start
+    total, kelvin = np.array(log).T
+    half = len(kelvin) // 2
+    data = _summary(atoms)
+    data.update(
+        ensemble=ensemble,
+        steps=steps,
+        time_ps=steps * timestep / 1000.0,
+        mean_temperature_K=float(kelvin[half:].mean()),
+        total_energy_change_eV_per_atom=float(total[-1] - total[0]) / max(len(atoms), 1),
+        total_energy_spread_eV_per_atom=float(total.std()) / max(len(atoms), 1),
+        us_per_atom_step=1e6 * seconds / steps / max(len(atoms), 1),
+        volume_A3=atoms.get_volume() if atoms.cell.rank == 3 else None,
+    )
+    _finish(data, frames, out, json)
+    return OK
+
+
+def _dynamics(atoms: Atoms, ensemble: str, timestep: float, temperature: float, pressure: float, rng: Any) -> Any:
+    """ASE's integrator for an ensemble."""
+    from ase import units
+
+    dt = timestep * units.fs
+    if ensemble == "nve":
+        from ase.md.verlet import VelocityVerlet
+
+        return VelocityVerlet(atoms, dt)
+    if ensemble == "nvt":
+        from ase.md.bussi import Bussi
+
+        return Bussi(atoms, dt, temperature_K=temperature, taut=100.0 * dt, rng=rng)
+    if ensemble == "npt":
+        from ase.md.nose_hoover_chain import IsotropicMTKNPT
+
+        if not atoms.pbc.all():
+            raise OptionError("--ensemble npt needs a structure periodic in all three directions")
+        return IsotropicMTKNPT(
+            atoms, dt, temperature_K=temperature, pressure_au=pressure * units.GPa, tdamp=100 * dt, pdamp=1000 * dt
+        )
+    raise OptionError(f"--ensemble {ensemble!r}: allowed are nve, nvt and npt")
+
+
+def _fmax(atoms: Atoms) -> float:
+    forces = atoms.get_forces()
+    return float((forces**2).sum(axis=1).max(initial=0.0) ** 0.5)
+
+
+def _frozen(atoms: Atoms) -> Atoms:
+    """A copy that carries the present results."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy = atoms.copy()
+    known = ("energy", "free_energy", "energies", "forces", "stress", "charges", "dipole")
+    copy.calc = SinglePointCalculator(copy, **{k: v for k, v in atoms.calc.results.items() if k in known})
+    return copy
+
+
+def _summary(atoms: Atoms) -> dict[str, Any]:
+    atoms.get_forces()
+    results = atoms.calc.results
+    return {
+        "calculator": atoms.calc.card.name,
+        "formula": atoms.get_chemical_formula(),
+        "atoms": len(atoms),
+        "energy_eV": results["energy"],
+        "energy_per_atom_eV": results["energy"] / max(len(atoms), 1),
+        "fmax_eV_per_A": _fmax(atoms),
+        "stress_eV_per_A3": results.get("stress"),
+        "cell_A": atoms.cell.array,
+    }
+
+
+def _finish(data: dict[str, Any], frames: list[Atoms], out: Path | None, json: bool) -> None:
+    import ase.io
+
+    if out is not None:
+        try:
+            ase.io.write(out, [_frozen(a) for a in frames] if len(frames) == 1 else frames)
+        except (ase.io.formats.UnknownFileTypeError, ValueError) as error:
+            raise OptionError(f"--out {out}: ASE cannot write it ({error}); .extxyz and .traj always work") from error
+        data["written"] = str(out)
+    emit(data, json, lambda: _print(data))
+
+
+def _print(data: dict[str, Any]) -> None:
+    for key, value in data.items():
+        if value is None or key == "forces_eV_per_A":
+            continue
+        if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 2:
+            text = "; ".join(" ".join(f"{x:.6f}" for x in row) for row in value)
+        elif hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:
+            text = " ".join(f"{x:.6e}" for x in value)
+        else:
+            text = f"{value:.10g}" if isinstance(value, float) else str(value)
+        print(f"{key:>32}  {text}")

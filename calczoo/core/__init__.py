@@ -1,0 +1,1 @@
+"""The core: structures, pairs, results, models. Imports nothing of the families."""

@@ -1,0 +1,195 @@
+"""Pairs: the directed neighbour list that all terms of a sum share.
+
+Index letters: n atom, p directed pair, k distinct periodic shift (of one structure), s structure.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from vesin import NeighborList
+
+from .errors import AtomsOverlap, TooLarge
+from .system import System
+
+MIN_DISTANCE = 1e-3
+"""Atoms closer than this (A) are reported as AtomsOverlap."""
+
+_BYTES_PER_PAIR = 160
+"""Neighbour search, list and per-pair scratch of the kernels together, rounded up."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All directed pairs i -> j with |r_ij| < cutoff + skin, sorted by i.
+
+    i, j (P,) int32; shift_index (P,) int32 into the table of distinct shifts; shifts (K, 3) int32 lattice
+    translations and shift_system (K,) int64 the structure each row belongs to; first (N + 1,) int32: the pairs of atom
+    n are first[n]:first[n+1]; incoming (P,) int32: the pairs that end at atom n, as many as start there, so
+    incoming[first[n]:first[n+1]] lists them. `cutoff` is what the model asked for; kernels skip pairs beyond it.
+    """
+
+    i: torch.Tensor
+    j: torch.Tensor
+    shift_index: torch.Tensor
+    shifts: torch.Tensor
+    shift_system: torch.Tensor
+    first: torch.Tensor
+    incoming: torch.Tensor
+    cutoff: float
+    skin: float = 0.0
+
+    @property
+    def n_pairs(self) -> int:
+        return self.j.shape[0]
+
+    def shift_vectors(self, system: System) -> torch.Tensor:
+        """(K, 3) A: the distinct shifts in Cartesian coordinates, for the system's present cell."""
+        if self.shifts.shape[0] == 0:
+            return system.cell.new_zeros((0, 3))
+        cells = system.cell[self.shift_system]
+        return torch.einsum("ka,kab->kb", self.shifts.to(cells.dtype), cells)
+
+    def vectors(self, system: System) -> torch.Tensor:
+        """(P, 3) A: r_ij = r_j + shift - r_i; differentiable with respect to positions and cell."""
+        i, j, k = self.i.long(), self.j.long(), self.shift_index.long()
+        return system.positions[j] - system.positions[i] + self.shift_vectors(system)[k]
+
+
+def find_pairs(system: System, cutoff: float, skin: float = 0.0, max_memory_gib: float | None = None) -> Pairs:
+    """Neighbour search for every structure of the system.
+
+    Raises AtomsOverlap for two atoms closer than 0.001 A and TooLarge when the list would not fit.
+    """
+    positions = system.positions.detach().cpu().double().numpy()
+    cells = system.cell.detach().cpu().double().numpy()
+    pbcs = system.pbc.cpu().numpy()
+    check_memory(system, cutoff + skin, max_memory_gib)
+    parts, shift_parts, shift_system, n_shifts = [], [], [], 0
+    for s, (a, b) in enumerate(zip(system.first[:-1], system.first[1:], strict=True)):
+        if a == b:
+            continue
+        i, j, shift, d = _search(positions[a:b], cells[s], pbcs[s], cutoff + skin)
+        if d.size and (k := int(np.argmin(d))) is not None and d[k] < MIN_DISTANCE:
+            raise AtomsOverlap(int(i[k]), int(j[k]), float(d[k]))
+        table, index = _distinct_shifts(shift)
+        parts.append((i + a, j + a, index + n_shifts))
+        shift_parts.append(table)
+        shift_system += [s] * len(table)
+        n_shifts += len(table)
+    i, j, index = (
+        (np.concatenate([p[c] for p in parts]) if parts else np.zeros(0)).astype(np.int32) for c in range(3)
+    )
+    shifts = np.concatenate(shift_parts) if shift_parts else np.zeros((0, 3))
+    first = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=system.n_atoms))]).astype(np.int32)
+
+    def put(array: np.ndarray, kind) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=kind)).to(system.positions.device)
+
+    return Pairs(
+        i=put(i, np.int32),
+        j=put(j, np.int32),
+        shift_index=put(index, np.int32),
+        shifts=put(shifts, np.int32),
+        shift_system=put(np.array(shift_system), np.int64),
+        first=put(first, np.int32),
+        incoming=put(np.argsort(j, kind="stable"), np.int32),
+        cutoff=cutoff,
+        skin=skin,
+    )
+
+
+def check_memory(system: System, cutoff: float, max_memory_gib: float | None) -> None:
+    """Estimate the size of the list from densities and raise TooLarge before anything is allocated."""
+    volumes = system.volumes().detach().cpu().double().numpy()
+    sizes = np.diff(system.first)
+    sphere = 4.0 / 3.0 * np.pi * cutoff**3
+    full = system.pbc.all(dim=1).cpu().numpy() & (volumes > 0)
+    per_atom = np.where(full, sizes / np.where(full, volumes, 1.0) * sphere, np.minimum(sizes, 0.25 * sphere))
+    needed = float((sizes * (per_atom * _BYTES_PER_PAIR + 1024)).sum()) / 2**30
+    limit = max_memory_gib if max_memory_gib is not None else 0.8 * available_memory_gib()
+    if needed > limit:
+        raise TooLarge(needed, limit)
+
+
+def available_memory_gib() -> float:
+    """Memory that can still be taken, in GiB."""
+    try:
+        with open("/proc/meminfo") as f:
+            for line in f:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) / 2**20
+    except OSError:
+        pass  # not Linux: the conservative figure below
+    return 8.0
+
+
+def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float):
+    """i, j, shift, distance of all directed pairs of one structure, sorted by i."""
+    if cutoff <= 0.0:
+        return np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int), np.zeros(0)
+    box = complete_cell(cell, pbc)
+    # vesin may place atoms outside the cell badly; wrapped positions with the wrap added back to the shift are exact
+    frac = positions @ np.linalg.inv(box)
+    wrap = np.where(pbc, np.floor(frac), 0.0)
+    wrapped = positions - wrap @ box
+    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    i, j, shift, d = search.compute(wrapped, box, [bool(x) for x in pbc], "ijSd")
+    i, j = i.astype(np.int64), j.astype(np.int64)
+    if wrap.any():
+        shift = shift - (wrap[j] - wrap[i]).astype(shift.dtype)
+    return i, j, shift.astype(np.int64), d
+
+
+def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """A regular matrix with the periodic vectors of `cell` and orthonormal vectors in the directions without pbc."""
+    box = np.array(cell, dtype=float)
+    periodic = [k for k in range(3) if pbc[k]]
+    if len(periodic) == 3:
+        return box
+    free = [k for k in range(3) if not pbc[k]]
+    basis = np.linalg.svd(box[periodic])[2] if periodic else np.eye(3)
+    box[free] = basis[len(periodic) :]
+    return box
+
+
+def _distinct_shifts(shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Table of distinct rows and the index of each row in it; a mixed-radix code is faster than a row-wise unique."""
+    if len(shift) == 0:
+        return np.zeros((0, 3), int), np.zeros(0, int)
+    low = shift.min(axis=0)
+    span = shift.max(axis=0) - low + 1
+    code = ((shift[:, 0] - low[0]) * span[1] + (shift[:, 1] - low[1])) * span[2] + (shift[:, 2] - low[2])
+    size = int(span.prod())
+    if size <= 4 * len(shift) + 4096:  # a dense table beats sorting
+        used = np.zeros(size, dtype=bool)
+        used[code] = True
+        codes = np.flatnonzero(used)
+        rank = np.zeros(size, dtype=np.int64)
+        rank[codes] = np.arange(len(codes))
+        index = rank[code]
+    else:
+        codes, index = np.unique(code, return_inverse=True)
+    table = np.stack([codes // (span[1] * span[2]), codes // span[2] % span[1], codes % span[2]], axis=1) + low
+    return table, index
+
+
+def brute_force_pairs(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float):
+    """The oracle of the tests: (i, j, shift) of all directed pairs by trying every image that could be in range."""
+    box, pbc = complete_cell(np.asarray(cell, float), np.asarray(pbc)), np.asarray(pbc)
+    frac = positions @ np.linalg.inv(box)
+    spread = frac.max(axis=0) - frac.min(axis=0) if len(frac) else np.zeros(3)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    reach = [int(np.ceil(cutoff / h + w)) if p else 0 for h, w, p in zip(heights, spread, pbc, strict=True)]
+    found = []
+    for shift in itertools.product(*(range(-m, m + 1) for m in reach)):
+        r = positions[None, :, :] + np.array(shift) @ box - positions[:, None, :]
+        d = np.linalg.norm(r, axis=2)
+        inside = d < cutoff
+        if shift == (0, 0, 0):
+            np.fill_diagonal(inside, False)
+        found += [(int(i), int(j), shift) for i, j in np.argwhere(inside)]
+    return sorted(found)

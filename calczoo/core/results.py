@@ -1,0 +1,63 @@
+"""Results: what a model returns for a System; can be added and scaled, so that sums of models are sums of results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from .errors import CalczooError
+
+_NOT_ADDABLE = ("descriptors", "extrapolation_grade", "extrapolation_grades", "local_gap_variance")
+
+
+@dataclass(frozen=True)
+class Results:
+    """All in eV, A, e. N atoms, S structures, P directed pairs. None means: not asked for, or not available.
+
+    energy (S,), energies (N,), forces (N, 3),
+    virial (S, 3, 3) = dE/d(strain) of each structure; stress = virial / volume, in ASE's sign (positive = tension),
+    virials (N, 3, 3): per-atom sum_j r_ij (x) dU_i/dr_ij,
+    pair_gradients (P, 3): dU_i/dr_ij of each directed pair, in the order of the Pairs,
+    descriptors: per-atom, (N, K), charges (N,), dipole (S, 3).
+    """
+
+    energy: torch.Tensor | None = None
+    energies: torch.Tensor | None = None
+    forces: torch.Tensor | None = None
+    virial: torch.Tensor | None = None
+    virials: torch.Tensor | None = None
+    pair_gradients: torch.Tensor | None = None
+    descriptors: torch.Tensor | None = None
+    charges: torch.Tensor | None = None
+    dipole: torch.Tensor | None = None
+    extrapolation_grade: torch.Tensor | None = None
+    extrapolation_grades: torch.Tensor | None = None
+    local_gap_variance: torch.Tensor | None = None
+
+    def present(self) -> dict[str, torch.Tensor]:
+        """Name -> tensor of what is there."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+
+    def __add__(self, other: Results) -> Results:
+        """Sum of two terms. Additive outputs are added where both have them (a None on one side drops the sum, since a
+        partial force is a wrong force); outputs that belong to one term only are kept from that term."""
+        mine, theirs = self.present(), other.present()
+        out: dict[str, Any] = {}
+        for name in mine.keys() | theirs.keys():
+            a, b = mine.get(name), theirs.get(name)
+            if name in _NOT_ADDABLE or name in ("charges", "dipole"):
+                if a is not None and b is not None:
+                    raise CalczooError(f"two terms of a sum both return '{name}', which cannot be added")
+                out[name] = a if a is not None else b
+            elif a is not None and b is not None:
+                out[name] = a + b
+        return Results(**out)
+
+    def __mul__(self, factor: float) -> Results:
+        """Scale energies and their derivatives; charges, descriptors and grades are not scaled."""
+        additive = ("energy", "energies", "forces", "virial", "virials", "pair_gradients")
+        return replace(self, **{k: v * factor for k, v in self.present().items() if k in additive})
+
+    __rmul__ = __mul__

@@ -1,0 +1,1 @@
+"""Families of interatomic potentials, one folder each."""

@@ -1,0 +1,1 @@
+"""Reading and writing files safely: bounded text, checksums, atomic writes."""

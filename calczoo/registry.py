@@ -1,0 +1,385 @@
+"""The registry: a name -> a Family -> a Model -> a calculator.
+
+Built-in families and those of other packages come through the same pluggy hook. An outside package declares
+
+    [project.entry-points.calczoo]
+    myfamily = "my_package.zoo"          # a module (or object) with a hook implementation `calczoo_family`
+
+and nothing of it is imported before somebody asks for `myfamily`. Listing reads names from package metadata only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from .core.card import Card
+from .core.errors import CalczooError, OptionError, PluginError, SpecError, UnknownCalculator
+from .spec import TermSpec, parse_spec
+
+if TYPE_CHECKING:
+    from .calculator import ZooCalculator
+    from .core.model import Model
+
+GROUP = "calczoo"
+BUILTIN = {
+    "snap": "calczoo.families.snap",
+    "eam": "calczoo.families.eam",
+    "sw": "calczoo.families.sw",
+    "tersoff": "calczoo.families.tersoff",
+    "zbl": "calczoo.addons.zbl",
+    "table": "calczoo.addons.table",
+}
+"""Adding a built-in family is one line here and one folder there."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class HookSpecs:
+    """What a plug-in may implement."""
+
+    @hookspec(firstresult=True)
+    def calczoo_family(self, name: str) -> Family | None:
+        """Return the Family called `name`, or None when it is not yours. Keep it light: no torch import here."""
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What was asked for, as a family's `read` and `build` get it.
+
+    model: bundled name, file or folder (a tuple where a family takes several files); args: positional arguments of the
+    spec; elements: chosen subset or type map; device, dtype, backend ("auto", "torch", "warp"), threads (None = all).
+    """
+
+    family: str
+    model: str | Path | tuple[str | Path, ...] | None = None
+    args: tuple[Any, ...] = ()
+    elements: tuple[str, ...] | None = None
+    device: str = "auto"
+    dtype: str = "float64"
+    backend: str = "auto"
+    threads: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_options(self, allowed: Mapping[str, str] | Iterable[str]) -> None:
+        """Raise OptionError for an option that the family does not have."""
+        names = list(allowed)
+        for key in self.options:
+            if key not in names:
+                has = ", ".join(names) if names else "none"
+                raise OptionError(f"{self.family} has no option '{key}' (its options: {has}){_close(key, names)}")
+
+
+@dataclass(frozen=True)
+class Composite:
+    """What `read` returns for a file that stands for a sum of families (a LAMMPS include file with hybrid/overlay).
+
+    terms: (family name, its params); `card` describes the whole.
+    """
+
+    terms: tuple[tuple[str, Any], ...]
+    card: Card
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of potentials: light facts, and dotted names of the code that does the work, imported on first use.
+
+    read:  "module:function"  (ModelRequest) -> params, an object with an attribute or method `card`, or a Composite
+    build: "module:function"  (params, ModelRequest) -> Model
+    fit:   "module:function"  or "" when the family cannot be trained here
+    bundled: name -> one line each; elements: () means it depends on the file
+    kind: "potential" or "addon" (made to be added to a potential)
+    """
+
+    name: str
+    summary: str
+    read: str
+    build: str
+    kind: str = "potential"
+    citation: str = ""
+    doi: str = ""
+    formats: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ("energy", "energies", "forces", "stress")
+    backends: tuple[str, ...] = ("torch", "warp")
+    options: Mapping[str, str] = field(default_factory=dict)
+    bundled: Mapping[str, str] = field(default_factory=dict)
+    bundled_elements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    elements: tuple[str, ...] = ()
+    fit: str = ""
+    example: str = ""
+    origin: str = "calczoo"
+
+
+def load_object(dotted: str) -> Callable[..., Any]:
+    """Import "module:name"."""
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+# -- discovery -----------------------------------------------------------------------------------------------
+
+
+def _outside() -> dict[str, list[EntryPoint]]:
+    """Entry points of other packages by name, from metadata only (nothing is imported)."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        if not any(point.value == p.value and point.dist == p.dist for p in found.get(point.name, [])):
+            found.setdefault(point.name, []).append(point)
+    return found
+
+
+def _dist(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown package"
+
+
+def collisions() -> dict[str, str]:
+    """Family names claimed twice, with the message; such a name is unusable unless it is a built-in's own."""
+    out = {}
+    for name, points in _outside().items():
+        owners = [_dist(p) for p in points]
+        if name in BUILTIN:
+            out[name] = f"'{name}' is a built-in family; the plug-in of {', '.join(owners)} is ignored: rename it"
+        elif len(points) > 1:
+            out[name] = f"'{name}' is claimed by {' and '.join(owners)}; uninstall one or ask its author to rename"
+    return out
+
+
+def family_names() -> list[str]:
+    """All names, built-in first; imports nothing."""
+    return [*BUILTIN, *sorted(n for n in _outside() if n not in BUILTIN)]
+
+
+@cache
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(HookSpecs)
+    return manager
+
+
+def get_family(name: str) -> Family:
+    """The Family of that name; loads its plug-in, and only that one.
+
+    Raises UnknownCalculator with close names, PluginError with the plug-in's traceback.
+    """
+    outside = _outside()
+    if name not in BUILTIN and name not in outside:
+        raise UnknownCalculator(
+            f"no family is called '{name}' (there are: {', '.join(family_names())}){_close(name, family_names())}; "
+            "see calczoo list"
+        )
+    if name not in BUILTIN and len(outside[name]) > 1:
+        raise PluginError(collisions()[name])
+    return _load_family(name)
+
+
+@cache
+def _load_family(name: str) -> Family:
+    """Load one plug-in in its own guard. Each has its own hook caller, so that none can answer for another's name."""
+    origin = "calczoo"
+    try:
+        if name in BUILTIN:
+            plugin: Any = importlib.import_module(BUILTIN[name])
+        else:
+            point = _outside()[name][0]
+            origin = _dist(point)
+            plugin = point.load()
+    except CalczooError:
+        raise
+    except Exception as error:  # whatever a foreign package raises while it is imported
+        raise PluginError(f"plug-in '{name}' of {origin} cannot be loaded:\n{traceback.format_exc()}") from error
+    manager = _manager()
+    if not manager.is_registered(plugin):
+        manager.register(plugin, name=f"{GROUP}:{name}")
+    others = [p for p in manager.get_plugins() if p is not plugin]
+    try:
+        family = manager.subset_hook_caller("calczoo_family", remove_plugins=others)(name=name)
+    except Exception as error:  # a foreign hook
+        raise PluginError(f"plug-in '{name}' of {origin} failed:\n{traceback.format_exc()}") from error
+    if not isinstance(family, Family) or family.name != name:
+        raise PluginError(
+            f"plug-in '{name}' of {origin}: calczoo_family(name='{name}') returned {family!r}; "
+            f"it must return a calczoo.Family whose name is '{name}'"
+        )
+    return family if origin == "calczoo" else _with_origin(family, origin)
+
+
+def _with_origin(family: Family, origin: str) -> Family:
+    from dataclasses import replace
+
+    return replace(family, origin=origin)
+
+
+def doctor() -> list[dict[str, Any]]:
+    """State of every family: name, origin, ok, message (the traceback of a broken plug-in)."""
+    rows = []
+    clash = collisions()
+    for name in family_names():
+        row = {"name": name, "origin": "calczoo", "ok": True, "message": ""}
+        try:
+            row["origin"] = get_family(name).origin
+        except PluginError as error:
+            row.update(ok=False, message=str(error), origin=", ".join(_dist(p) for p in _outside().get(name, [])))
+        rows.append(row)
+        if name in BUILTIN and name in clash:
+            owners = ", ".join(_dist(p) for p in _outside()[name])
+            rows.append({"name": name, "origin": owners, "ok": False, "message": clash[name]})
+    return rows
+
+
+def _close(word: str, words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, words, 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+# -- the three public verbs ----------------------------------------------------------------------------------
+
+
+def list_calculators(
+    pattern: str = "*", *, elements: str | Iterable[str] | None = None, can: str | Iterable[str] | None = None
+) -> list[str]:
+    """Names usable in `get_calculator`: `family` and `family:bundled-model`, filtered by a wildcard pattern.
+
+    elements: keep bundled models that know all of these (and families that read files of any elements);
+    can: "fit", "gpu", or an output such as "stress" or "charges". A plug-in is loaded only when a filter needs to know
+    more than its name; a broken one is left out then (see `doctor`).
+    """
+    from .core.elements import parse_elements
+
+    wanted = set(parse_elements(elements) or ())
+    abilities = {can} if isinstance(can, str) else set(can or ())
+    out = []
+    for name in family_names():
+        if name not in BUILTIN and not wanted and not abilities:
+            out.append(name)
+            continue
+        try:
+            family = get_family(name)
+        except PluginError:
+            continue
+        if not abilities <= _abilities(family):
+            continue
+        if not wanted or not family.elements or wanted <= set(family.elements):
+            out.append(name)
+        out += [f"{name}:{m}" for m in family.bundled if wanted <= set(family.bundled_elements.get(m, ()))]
+    return [n for n in out if fnmatch.fnmatch(n, pattern)]
+
+
+def _abilities(family: Family) -> set[str]:
+    return {*family.outputs, *family.backends, family.kind, *({"fit"} if family.fit else ()), "gpu"}
+
+
+def _requests(name_or_spec: str, model: Any, elements: Any, common: dict, options: dict) -> list[tuple]:
+    """(factor, ModelRequest) of every term."""
+    from .core.elements import parse_elements
+
+    terms: tuple[TermSpec, ...] = parse_spec(name_or_spec)
+    if len(terms) > 1 and (model is not None or options):
+        raise SpecError("model= and options belong to a single family; write them into the terms of a sum")
+    chosen = parse_elements(elements)
+    out = []
+    for term in terms:
+        if model is not None and term.model is not None:
+            raise SpecError(f"two models given: '{term.model}' in the spec and model={str(model)!r}")
+        named = tuple(model) if isinstance(model, (list, tuple)) else model if model is not None else term.model
+        merged = {**term.options, **options}
+        request = ModelRequest(term.family, named, term.args, chosen, options=merged, **common)
+        out.append((term.factor, request))
+    return out
+
+
+def read_params(request: ModelRequest) -> Any:
+    """Let the family read its files: its params, or a Composite."""
+    family = get_family(request.family)
+    if request.backend not in ("auto", *family.backends):
+        raise OptionError(f"{family.name} has no backend '{request.backend}' (has: auto, {', '.join(family.backends)})")
+    return load_object(family.read)(request)
+
+
+def build_model(request: ModelRequest) -> Model:
+    """Read and build one term; a Composite becomes a Sum."""
+    from dataclasses import replace
+
+    params = read_params(request)
+    if isinstance(params, Composite):
+        from .compose import Sum
+
+        models = []
+        for name, part in params.terms:
+            sub = replace(request, family=name, model=None, args=(), options={})
+            models.append(load_object(get_family(name).build)(part, sub))
+        return Sum(models, card=params.card)
+    return load_object(get_family(request.family).build)(params, request)
+
+
+def get_calculator(
+    name_or_spec: str,
+    model: str | Path | Sequence[str | Path] | None = None,
+    elements: str | Iterable[str] | None = None,
+    device: str = "auto",
+    dtype: str = "float64",
+    backend: str = "auto",
+    *,
+    threads: int | None = None,
+    skin: float | None = None,
+    max_memory_gib: float | None = None,
+    **options: Any,
+) -> ZooCalculator:
+    """An ASE calculator for any family of the zoo.
+
+    name_or_spec: family ("snap"), family and model ("snap:Mo"), or a sum ("snap:Ta06A.snap + 0.5*zbl(4.0, 4.8)").
+    model: bundled name, parameter file or folder, when not part of the spec. elements: the type map where a file does
+    not name its elements, otherwise the subset to use. device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1".
+    dtype: "float64" or "float32". backend: "auto", "torch" (reference, differentiable), "warp" (fast). threads: CPU
+    threads, default all; the environment variable CALCZOO_NUM_THREADS overrides it. skin: A, width of the shell of the
+    neighbour list that is reused between calls (0 switches reuse off). max_memory_gib: refuse larger evaluations.
+
+    Raises SpecError, UnknownCalculator, OptionError, PotentialFileError, PluginError, BackendUnavailable.
+    """
+    if dtype not in ("float64", "float32"):
+        raise OptionError(f"dtype is {dtype!r}; allowed are 'float64' and 'float32'")
+    common = {"device": device, "dtype": dtype, "backend": backend, "threads": threads}
+    requests = _requests(name_or_spec, model, elements, common, options)
+    for _, request in requests:
+        get_family(request.family)  # a wrong name must not cost the import of torch
+    from .calculator import ZooCalculator
+    from .compose import combine
+
+    models = [(factor, build_model(request)) for factor, request in requests]
+    return ZooCalculator(combine(models), skin=skin, max_memory_gib=max_memory_gib)
+
+
+def describe(
+    name_or_spec: str, model: Any = None, elements: str | Iterable[str] | None = None, **options: Any
+) -> Card:
+    """The Card of a model: elements, cutoff, level of theory, citation, licence, files. Nothing is evaluated."""
+    from .compose import combine_cards
+
+    cards = []
+    for factor, request in _requests(name_or_spec, model, elements, {}, options):
+        if request.model is None and get_family(request.family).kind == "potential":
+            raise SpecError(f"name a model of '{request.family}' to describe, for example {_example(request.family)}")
+        cards.append((factor, card_of(read_params(request))))
+    return combine_cards(cards)
+
+
+def _example(name: str) -> str:
+    family = get_family(name)
+    return family.example or next((f"'{name}:{m}'" for m in family.bundled), f"'{name}:FILE'")
+
+
+def card_of(params: Any) -> Card:
+    """The card of what `read` returned."""
+    card = params.card
+    return card() if callable(card) else card
