@@ -66,7 +66,6 @@ class ZooCalculator(Calculator):
         self.model = model
         self.skin = DEFAULT_SKIN if skin is None else float(skin)
         self.max_memory_gib = max_memory_gib
-        self.name = model.card.name
         self.implemented_properties = [p for p, output in _NEEDS.items() if output in model.outputs]
         self._cached: _Cached | None = None
 
@@ -74,6 +73,10 @@ class ZooCalculator(Calculator):
     def card(self) -> Card:
         """Facts about the model."""
         return self.model.card
+
+    def _get_name(self) -> str:
+        """What ASE shows as the calculator's name."""
+        return self.model.card.name if hasattr(self, "model") else "calczoo"
 
     # -- ASE's interface -------------------------------------------------------------------------------------
 

@@ -200,8 +200,13 @@ def _load_family(name: str) -> Family:
     except Exception as error:  # whatever a foreign package raises while it is imported
         raise PluginError(f"plug-in '{name}' of {origin} cannot be loaded:\n{traceback.format_exc()}") from error
     manager = _manager()
-    if not manager.is_registered(plugin):
-        manager.register(plugin, name=f"{GROUP}:{name}")
+    try:
+        if not manager.is_registered(plugin):
+            manager.register(plugin, name=f"{GROUP}:{name}")
+    except Exception as error:  # a hook with a wrong signature
+        if manager.is_registered(plugin):
+            manager.unregister(plugin)
+        raise PluginError(f"plug-in '{name}' of {origin} has a wrong hook: {error}") from error
     others = [p for p in manager.get_plugins() if p is not plugin]
     try:
         family = manager.subset_hook_caller("calczoo_family", remove_plugins=others)(name=name)

@@ -188,14 +188,10 @@ def read_structure(file: Path) -> Atoms:
 
 
 def prototype(text: str) -> Atoms:
-    """Formula:lattice[:a], for example Mo:bcc, Si:diamond, NaCl:rocksalt:5.64; ASE's reference lattice constant else."""
-    from ase.build import bulk
+    """Formula:lattice[:a], for example Mo:bcc, Si:diamond, NaCl:rocksalt:5.64."""
+    from calczoo_validation.structures import parse_proto
 
-    parts = text.split(":")
-    if len(parts) not in (2, 3):
-        raise OptionError(f"--proto {text!r}: write formula:lattice or formula:lattice:a, as in Mo:bcc or Cu:fcc:3.6")
     try:
-        a = float(parts[2]) if len(parts) == 3 else None
-        return bulk(parts[0], parts[1], a=a)
-    except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
-        raise OptionError(f"--proto {text!r}: {error or 'unknown structure'}") from error
+        return parse_proto(text).atoms
+    except ValueError as error:
+        raise OptionError(f"--proto {text}: {error}") from error

@@ -36,7 +36,7 @@ app = typer.Typer(no_args_is_help=True, help="Energy and forces, relaxation or m
 File = Annotated[Path | None, typer.Argument(help="Structure file that ASE reads.", show_default=False)]
 Proto = Annotated[str | None, typer.Option("--proto", help="Prototype instead of a file: Cu:fcc, NaCl:rocksalt:5.64.")]
 Supercell = Annotated[str | None, typer.Option("--supercell", help="Repeat the cell: 3 or 3,3,1.")]
-Out = Annotated[Path | None, typer.Option("--out", help="File to write (.extxyz, .traj, any format of ASE).")]
+Out = Annotated[Path | None, typer.Option("--out", help="File to write: .extxyz, .xyz or .traj.")]
 
 
 @app.command()
@@ -56,12 +56,13 @@ def singlepoint(
     json: Json = False,
 ) -> int:
     """Energy, forces and stress."""
+    _check_out(out)
     atoms = load_structure(file, proto, supercell)
     atoms.calc = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
     atoms.get_potential_energy()
     data = _summary(atoms)
     data["forces_eV_per_A"] = atoms.get_forces()
-    _finish(data, [atoms], out, json)
+    _finish(data, atoms, out, json)
     return OK
 
 
@@ -88,6 +89,7 @@ def relax(
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE2
 
+    _check_out(out)
     atoms = load_structure(file, proto, supercell)
     atoms.calc = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
     if cell and not atoms.pbc.all():
@@ -98,7 +100,7 @@ def relax(
         converged = bool(optimizer.run(fmax=fmax, steps=steps))
     data = _summary(atoms)
     data.update(converged=converged, steps=optimizer.nsteps, energy_change_eV=data["energy_eV"] - before)
-    _finish(data, [atoms], out, json)
+    _finish(data, atoms, out, json)
     return OK if converged else NOT_OK
 
 
@@ -129,6 +131,7 @@ def md(
     import numpy as np
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
+    _check_out(out)
     atoms = load_structure(file, proto, supercell)
     atoms.calc = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
     rng = np.random.default_rng(seed)
@@ -137,7 +140,6 @@ def md(
     MaxwellBoltzmannDistribution(atoms, temperature_K=temperature * (2.0 if ensemble == "nve" else 1.0), rng=rng)
     Stationary(atoms)
     dynamics = _dynamics(atoms, ensemble, timestep, temperature, pressure, rng)
-    frames: list[Atoms] = []
     log: list[tuple[float, float]] = []
 
     def watch() -> None:
@@ -145,7 +147,7 @@ def md(
         progress(dynamics.nsteps, steps, f"{log[-1][1]:.0f} K")
 
     def keep() -> None:
-        frames.append(_frozen(atoms))
+        _write(out, atoms, append=dynamics.nsteps > 0)
 
     with Progress("md") as progress:
         dynamics.attach(watch, interval=1)
@@ -167,7 +169,7 @@ def md(
         us_per_atom_step=1e6 * seconds / steps / max(len(atoms), 1),
         volume_A3=atoms.get_volume() if atoms.cell.rank == 3 else None,
     )
-    _finish(data, frames, out, json)
+    _finish(data, atoms, out, json, written=True)
     return OK
 
 
@@ -225,14 +227,23 @@ def _summary(atoms: Atoms) -> dict[str, Any]:
     }
 
 
-def _finish(data: dict[str, Any], frames: list[Atoms], out: Path | None, json: bool) -> None:
+def _check_out(out: Path | None) -> None:
+    """A name that cannot be written is found before the work, not after it."""
+    if out is not None and (out.suffix not in (".extxyz", ".xyz", ".traj") or not out.absolute().parent.is_dir()):
+        raise OptionError(f"--out {out}: write an .extxyz, .xyz or .traj file in a folder that exists")
+
+
+def _write(out: Path | None, atoms: Atoms, append: bool) -> None:
     import ase.io
 
     if out is not None:
-        try:
-            ase.io.write(out, [_frozen(a) for a in frames] if len(frames) == 1 else frames)
-        except (ase.io.formats.UnknownFileTypeError, ValueError) as error:
-            raise OptionError(f"--out {out}: ASE cannot write it ({error}); .extxyz and .traj always work") from error
+        ase.io.write(out, _frozen(atoms), append=append)
+
+
+def _finish(data: dict[str, Any], atoms: Atoms, out: Path | None, json: bool, written: bool = False) -> None:
+    if not written:
+        _write(out, atoms, append=False)
+    if out is not None:
         data["written"] = str(out)
     emit(data, json, lambda: _print(data))
 

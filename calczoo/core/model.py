@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from .card import Card
@@ -134,7 +135,14 @@ class TorchModel(LocalModel):
 
 
 def sum_by_system(per_atom: torch.Tensor, system: System) -> torch.Tensor:
-    """(N, ...) -> (S, ...): sums over the atoms of each structure, in a fixed order."""
+    """(N, ...) -> (S, ...): sums over the atoms of each structure, in one order whatever the number of threads."""
+    if per_atom.device.type == "cpu" and not per_atom.requires_grad:
+        array = per_atom.numpy()
+        out = np.zeros((system.n_systems, *array.shape[1:]), dtype=array.dtype)
+        filled = [s for s in range(system.n_systems) if system.first[s + 1] > system.first[s]]
+        if filled:
+            out[filled] = np.add.reduceat(array, [system.first[s] for s in filled], axis=0)
+        return torch.from_numpy(out)
     if system.n_systems == 1:
         return per_atom.sum(dim=0, keepdim=True)
     out = per_atom.new_zeros((system.n_systems, *per_atom.shape[1:]))

@@ -6,7 +6,11 @@ chunks and each chunk is one launch from its own host thread; on CUDA everything
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -23,7 +27,33 @@ from .threads import split
 def init_warp() -> None:
     """Start Warp once, quietly."""
     wp.config.log_level = wp.LOG_ERROR
-    wp.init()
+    with _no_driver_warning():
+        wp.init()
+
+
+@contextmanager
+def _no_driver_warning() -> Iterator[None]:
+    """Warp's C++ side writes a line to stderr where there is no NVIDIA driver, which is no news on such a machine."""
+    if any(_loadable(name) for name in ("libcuda.so", "libcuda.so.1")):
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 WP_DTYPE = {torch.float64: wp.float64, torch.float32: wp.float32}

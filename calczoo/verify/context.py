@@ -249,8 +249,9 @@ def refusal(calc: Any, atoms: Atoms, properties: Sequence[str] = ("energy", "for
     broken = [p for p, v in values.items() if not np.isfinite(v).all()]
     if broken:
         return f"returned a non-finite {broken[0]} without an error", False
-    shown = f"energy {float(values['energy']):.6g} eV" if "energy" in values else f"finite {', '.join(wanted)}"
-    return f"returned {shown} without an error", False
+    if "energy" in values:
+        return f"returned energy {np.ravel(values['energy'])[0]:.6g} eV without an error", False
+    return f"returned finite {', '.join(wanted)} without an error", False
 
 
 def has_evaluate(calc: Any) -> bool:

@@ -39,17 +39,17 @@ def find_lattice(energy: Callable[[float], float], symbols: Sequence[str]) -> La
     first, then any other. Without a minimum the covalent radii decide, and the note says so.
     """
     guess = covalent_distance(symbols)
-    low, high = max(0.5, 0.3 * guess), max(2.5 * guess, 5.5)
-    d = low * _STEP ** np.arange(int(np.log(high / low) / np.log(_STEP)) + 2)
-    e = np.array([energy(x) for x in d])
-    inner = [i for i in range(1, len(d) - 1) if _is_minimum(e, i)]
-    usual = [i for i in inner if _USUAL[0] * guess <= d[i] <= _USUAL[1] * guess]
-    wide = [i for i in inner if d[i] > _USUAL[1] * guess] or inner
-    choice = usual or wide
-    if not choice:
-        return Lattice(round(1.1 * guess, 4), False, "no energy minimum of fcc; distance from covalent radii")
-    best = min(choice, key=lambda i: e[i])
-    return Lattice(round(_golden(energy, d[best - 1], d[best + 1]), 4), True, "energy minimum of fcc")
+    usual = _USUAL[0] * guess, _USUAL[1] * guess
+    # very dense crystals have many neighbours and cost most: looked at only when nothing else is found
+    for low, high in ((usual[0], max(2.5 * guess, 5.5)), (max(0.5, 0.3 * guess), usual[0] * _STEP**2)):
+        d = low * _STEP ** np.arange(int(np.log(high / low) / np.log(_STEP)) + 2)
+        e = np.array([energy(x) for x in d])
+        minima = [i for i in range(1, len(d) - 1) if _is_minimum(e, i)]
+        choice = [i for i in minima if d[i] <= usual[1]] or minima
+        if choice:
+            best = min(choice, key=lambda i: e[i])
+            return Lattice(round(_golden(energy, d[best - 1], d[best + 1]), 4), True, "energy minimum of fcc")
+    return Lattice(round(1.1 * guess, 4), False, "no energy minimum of fcc; distance from covalent radii")
 
 
 def _is_minimum(e: np.ndarray, i: int) -> bool:

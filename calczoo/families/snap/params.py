@@ -21,20 +21,22 @@ from ...core.errors import OptionError
 from .indices import MAX_TWOJMAX, component_count
 
 DOI = "10.1016/j.jcp.2014.12.018"
+MAX_CUTOFF = 50.0
+"""A; no SNAP reaches nearly as far, so a larger cutoff is an error in a file."""
 
 
 @dataclass(frozen=True)
 class SnapParams:
     """One parameter set; arrays are float64 and read-only.
 
-    elements (E,); radii (E,) R_i and weights (E,) w_i: a pair has the cutoff rcutfac (R_i + R_j) (A if R has no unit) and
-    enters with w_j; coefficients (E, n): constant in eV, then the K linear ones in eV, then for quadraticflag the upper
+    elements (E,); radii (E,) R_i and weights (E,) w_i: a pair has the cutoff rcutfac (R_i + R_j) in A and enters with
+    w_j; coefficients (E, n): constant in eV, then the K linear ones in eV, then for quadraticflag the upper
     triangle of alpha row by row (the diagonal counts half).
     rfac0, rmin0 (A): theta_0 = rfac0 pi (r - rmin0) / (r_cut - rmin0).
-    switchflag: cosine switching function to zero at the cutoff. bzeroflag: components of an isolated atom are subtracted.
+    switchflag: cosine switching function to zero at the cutoff. bzeroflag: components of a lone atom are subtracted.
     chemflag: one density per element, E^3 blocks of components. bnormflag: divide Z by 2j + 1. wselfallflag: the atom
-    itself enters all densities, not only its own. switchinnerflag with sinner, dinner (E,) A: components fade out between
-    s + d and s - d, each the mean of the two atoms' values.
+    itself enters all densities, not only its own. switchinnerflag with sinner, dinner (E,) A: a neighbour fades out
+    between s + d and s - d, each the mean of the two atoms' values.
     """
 
     elements: tuple[str, ...]
@@ -77,7 +79,7 @@ class SnapParams:
         if not isinstance(self.twojmax, (int, np.integer)) or not 0 <= self.twojmax <= MAX_TWOJMAX:
             raise OptionError(f"twojmax is {self.twojmax!r}; allowed are whole numbers from 0 to {MAX_TWOJMAX}")
         if self.radii.shape != (n,) or self.weights.shape != (n,):
-            raise OptionError(f"radii and weights have shapes {self.radii.shape}, {self.weights.shape}; needed is ({n},)")
+            raise OptionError(f"radii and weights have shapes {self.radii.shape}, {self.weights.shape}, not ({n},)")
         if self.coefficients.shape != (n, self.n_coefficients):
             raise OptionError(
                 f"coefficients have shape {self.coefficients.shape}; twojmax {self.twojmax}, quadraticflag "
@@ -95,13 +97,16 @@ class SnapParams:
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():
                 raise OptionError(f"{name} holds a value that is not finite")
-        if self.rcutfac <= 0 or (self.radii <= 0).any():
-            raise OptionError(f"rcutfac {self.rcutfac} and the radii {self.radii.tolist()} must be positive")
+        if self.rcutfac <= 0 or (self.radii <= 0).any() or self.cutoff > MAX_CUTOFF:
+            raise OptionError(
+                f"rcutfac {self.rcutfac} and the radii {self.radii.tolist()} give cutoffs up to {self.cutoff:g} A; "
+                f"allowed are positive ones up to {MAX_CUTOFF:g} A"
+            )
         if not 0 < self.rfac0 <= 1:
             raise OptionError(f"rfac0 is {self.rfac0}; it must be above 0 and at most 1")
         smallest = 2.0 * self.rcutfac * float(self.radii.min())
         if not 0 <= self.rmin0 < smallest:
-            raise OptionError(f"rmin0 is {self.rmin0} A; it must be from 0 to below the smallest cutoff, {smallest:g} A")
+            raise OptionError(f"rmin0 is {self.rmin0} A; allowed is 0 to below the smallest cutoff, {smallest:g} A")
         if self.dinner is not None and (self.dinner <= 0).any():
             raise OptionError(f"dinner is {self.dinner.tolist()}; it must be positive")
 
@@ -188,7 +193,8 @@ class SnapParams:
         outputs = ("energy", "energies", "forces", "stress", "descriptors")
         facts = dict(self.facts)
         extra = {"twojmax": int(self.twojmax), "components": int(self.n_components), **facts.pop("extra", {})}
-        summary = facts.pop("summary", "") or f"{form}SNAP, 2J = {self.twojmax}, {self.n_components} components per atom"
+        standard = f"{form}SNAP, 2J = {self.twojmax}, {self.n_components} components per atom"
+        summary = facts.pop("summary", "") or standard
         facts.setdefault("doi", DOI)
         return Card(
             name=self.name,

@@ -1,0 +1,5 @@
+"""`python -m calczoo` is `calczoo`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""NVE drift: velocity Verlet at 1/20 and 1/40 of the fastest period conserves energy, to an error that goes as dt^2."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.optimize import FIRE
+from ase.units import fs
+
+from ..base import Check, NotApplicable, Outcome
+from ..context import Context, name_of
+from ..dynamics import highest_frequency, slope_with_error, velocity_verlet
+from ..report import FAIL, PASS
+from ..structures import fcc
+
+_RATIO, _WITHIN = 4.0, 0.10
+_SIGMAS = 5.0
+"""A drift counts when it exceeds this many of its standard errors (eight degrees of freedom) ..."""
+_SLOPE = 1e-5
+"""... and this (eV per atom and ps)."""
+
+
+def _start(ctx: Context, group: tuple[str, ...]) -> tuple[Atoms, np.ndarray, float]:
+    """Structure at rest in a minimum, velocities, and the fastest angular frequency.
+
+    The temperature is such that the stiffest mode moves by one hundredth of the nearest-neighbour distance, so that the
+    same settings serve rare gases and diamond.
+    """
+    rng = ctx.rng("nve", group)
+    d = ctx.d(group)
+    atoms = fcc(group, d, rng, (2, 1, 1), shake=0.03)
+    atoms.calc = ctx.calc
+    FIRE(atoms, logfile=None).run(fmax=0.01, steps=60 if ctx.quick else 150)
+    atoms.calc = None
+    omega = highest_frequency(lambda a: _force(ctx, a), atoms, 0.004 * d)
+    mass = atoms.get_masses()
+    speed = 0.01 * d * omega * np.sqrt(mass.min() / mass)  # kT = m_min omega^2 u^2
+    v = rng.normal(size=(len(atoms), 3)) * speed[:, None]
+    v -= (mass[:, None] * v).sum(axis=0) / mass.sum()
+    return atoms, v, omega
+
+
+def _force(ctx: Context, atoms: Atoms) -> tuple[float, np.ndarray]:
+    result = ctx.compute(atoms, ("energy", "forces"))
+    return result["energy"], result["forces"]
+
+
+def conserve(ctx: Context, group: tuple[str, ...]) -> dict:
+    """Slopes (eV per atom and ps) with error bars for both steps, the ratio of fluctuations, and the verdict."""
+    atoms, v, omega = _start(ctx, group)
+    ctx.save(name_of(group), atoms)
+    if omega < 1e-4:
+        raise NotApplicable(f"{name_of(group)} has no vibration: its crystal does not hold together")
+    period = 2 * np.pi / omega
+    steps = 20 * (12 if ctx.quick else 30)
+    curves, out = [], {"fastest_period_fs": period / fs}
+    for part in (20, 40):
+        dt = period / part
+        total = velocity_verlet(lambda a: _force(ctx, a), atoms, v, dt, steps * part // 20)
+        total = total[:: part // 20]
+        curves.append(total)
+        times = period / 20 * np.arange(len(total)) / (1000 * fs)
+        slope, error = slope_with_error(times, total / len(atoms))
+        out[f"1/{part}"] = {"slope": slope, "slope_error": error, "fluctuation": float(np.std(total)) / len(atoms)}
+    ratio = float(np.std(curves[0]) / max(np.std(curves[1]), 1e-300))
+    fine = out["1/40"]
+    drifts = abs(fine["slope"]) > max(_SIGMAS * fine["slope_error"], _SLOPE)
+    return {**out, "ratio": ratio, "drifts": bool(drifts), "ok": abs(ratio / _RATIO - 1) <= _WITHIN and not drifts}
+
+
+def run(ctx: Context) -> Outcome:
+    if ctx.dtype != "float64":
+        raise NotApplicable("the dt^2 law drowns in the rounding of float32")
+    found = {name_of(g): conserve(ctx, g) for g in ctx.groups()}
+    worst = max(found, key=lambda k: (not found[k]["ok"], abs(found[k]["ratio"] - _RATIO)))
+    r = found[worst]
+    fine = r["1/40"]
+    text = f"{worst}: drift {fine['slope']:.1e} +- {fine['slope_error']:.0e} eV/atom/ps, dt^2 ratio {r['ratio']:.3f}"
+    note = "; ".join(x for x in (text, ctx.groups_note()) if x)
+    off = abs(r["ratio"] / _RATIO - 1)
+    status = PASS if all(x["ok"] for x in found.values()) else FAIL
+    return Outcome(status, off, "of dt^2 ratio 4", _WITHIN, note, details=found)
+
+
+CHECK = Check("nve", "NVE drift", run, order=190, needs=("energy", "forces"))

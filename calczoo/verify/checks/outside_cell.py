@@ -1,0 +1,31 @@
+"""Atoms outside the cell, cell with any origin: equal to the wrapped structure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..base import Check, Outcome
+from ..context import Context, name_of
+from ..structures import fcc
+from .periodicity import PBC
+
+
+def run(ctx: Context) -> Outcome:
+    comparison = ctx.comparison()
+    for group in ctx.groups():
+        rng = ctx.rng("outside", group)
+        atoms = fcc(group, ctx.d(group), rng, strain=0.03)
+        for pbc in PBC:
+            atoms.pbc = pbc
+            label = f"{name_of(group)} pbc {''.join('FT'[p] for p in pbc)}"
+            inside = ctx.compute(ctx.save(label, atoms))
+            out = atoms.copy()
+            hops = rng.integers(-4, 5, (len(atoms), 3)) * np.array(pbc)
+            out.positions += hops @ atoms.cell.array
+            comparison.add(f"{label}, atoms moved by cell vectors", ctx.compute(ctx.save(f"{label} outside", out)), inside)
+            out.positions += np.array([-7.0, 11.0, 13.0])
+            comparison.add(f"{label}, all moved far", ctx.compute(out), inside)
+    return comparison.outcome(ctx.groups_note())
+
+
+CHECK = Check("outside_cell", "atoms outside the cell", run, order=250, needs=("energy",))

@@ -1,0 +1,35 @@
+"""Periodicity: a box repeated along its periodic directions has that many times the energy and the same forces."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+from ..base import Check, Outcome
+from ..context import Context, name_of
+from ..structures import fcc
+
+PBC = [p for p in product((True, False), repeat=3) if any(p)]
+"""The seven ways to be periodic."""
+
+
+def run(ctx: Context) -> Outcome:
+    comparison = ctx.comparison()
+    for group in ctx.groups():
+        base = fcc(group, ctx.d(group), ctx.rng("periodicity", group), strain=0.03)
+        for pbc in PBC:
+            base.pbc = pbc
+            label = f"{name_of(group)} pbc {''.join('FT'[p] for p in pbc)}"
+            ctx.save(label, base)
+            repeat = tuple(1 + int(p) for p in pbc)
+            n = int(np.prod(repeat))
+            small, large = ctx.compute(base, label=label), ctx.compute(base.repeat(repeat), label=f"{label} repeated")
+            want = {**small, "energy": n * small["energy"]}
+            if "forces" in small:
+                want["forces"] = np.tile(small["forces"], (n, 1))
+            comparison.add(label, large, {**want, "n": n * len(base)})
+    return comparison.outcome(ctx.groups_note())
+
+
+CHECK = Check("periodicity", "periodicity, all 7 combinations", run, order=20, needs=("energy",))

@@ -1,0 +1,270 @@
+"""ZooCalculator and sums, with a potential that can be checked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError as AsePropertyNotImplementedError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calczoo.calculator import ZooCalculator
+from calczoo.compose import Scale, Sum, combine
+from calczoo.core.card import Card
+from calczoo.core.errors import (
+    AtomsOverlap,
+    InvalidStructure,
+    NonFiniteResult,
+    OptionError,
+    PropertyNotImplementedError,
+    SpecError,
+    UnsupportedElement,
+)
+from calczoo.core.results import Results
+from tests.core.test_pairs import structures
+from tests.core.toy import CUTOFF, Toy, toy_energy
+
+
+def copper(rattle: float = 0.1, cells: int = 2) -> Atoms:
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(cells)
+    atoms.rattle(rattle, seed=3)
+    return atoms
+
+
+@given(atoms=structures(4))
+def test_energy_by_brute_force(atoms):
+    try:
+        energy = ZooCalculator(Toy()).get_potential_energy(atoms)
+    except AtomsOverlap:
+        return
+    assert energy == pytest.approx(toy_energy(atoms.positions, atoms.cell.array, atoms.pbc), abs=1e-9, rel=1e-12)
+
+
+def test_results_have_ases_names_shapes_and_signs():
+    atoms = copper()
+    atoms.calc = ZooCalculator(Toy())
+    energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    assert atoms.calc.results["free_energy"] == energy == pytest.approx(atoms.get_potential_energies().sum(), abs=1e-12)
+    assert forces.shape == (32, 3) and stress.shape == (6,) and np.abs(forces.sum(axis=0)).max() < 1e-12
+    assert stress[:3].max() < 0, "a repulsive crystal under pressure has negative stress in ASE's sign"
+    step = 1e-5
+    for n, c in ((0, 0), (7, 2)):
+        e = [_energy_moved(atoms, n, c, s * step) for s in (1, -1)]
+        assert forces[n, c] == pytest.approx(-(e[0] - e[1]) / (2 * step), abs=1e-8)
+    for v, (a, b) in enumerate([(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]):
+        e = [_energy_strained(atoms, a, b, s * step) for s in (1, -1)]
+        assert stress[v] == pytest.approx((e[0] - e[1]) / (2 * step) / atoms.get_volume(), abs=1e-9)
+
+
+def _energy_moved(atoms: Atoms, n: int, c: int, by: float) -> float:
+    moved = atoms.copy()
+    moved.positions[n, c] += by
+    return ZooCalculator(Toy()).get_potential_energy(moved)
+
+
+def _energy_strained(atoms: Atoms, a: int, b: int, by: float) -> float:
+    strain = np.eye(3)
+    strain[a, b] += by / 2
+    strain[b, a] += by / 2
+    moved = atoms.copy()
+    moved.set_cell(atoms.cell @ strain, scale_atoms=True)
+    return ZooCalculator(Toy()).get_potential_energy(moved)
+
+
+@pytest.mark.parametrize("skin", [0.0, 0.05, 0.5, 2.0])
+def test_reused_list_gives_what_a_fresh_one_gives(skin):
+    """Random walks of atoms and cell, small and large: the list is reused or renewed, the energies never differ."""
+    rng = np.random.default_rng(5)
+    atoms = copper()
+    calc = ZooCalculator(Toy(), skin=skin)
+    searches = 0
+    last = None
+    for step in range(60):
+        size = [0.001, 0.01, 0.05, 0.3][step % 4]
+        atoms.positions += rng.normal(0.0, size, atoms.positions.shape)
+        if step % 3 == 0:
+            atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(0.0, 0.002, (3, 3))), scale_atoms=step % 2 == 0)
+        energy = calc.get_potential_energy(atoms)
+        fresh = ZooCalculator(Toy(), skin=0.0).get_potential_energy(atoms)
+        assert energy == pytest.approx(fresh, abs=1e-12 * len(atoms))
+        searches += calc._cached is not last
+        last = calc._cached
+    assert searches < 60 or skin <= 0.05
+
+
+def test_far_jumps_are_new_structures():
+    """An atom that leaves through the boundary and comes back, a shuffled order, another cell, other elements."""
+    atoms = copper()
+    calc = ZooCalculator(Toy())
+    calc.get_potential_energy(atoms)
+    for change in ("jump", "wrap", "swap", "cell", "element", "pbc", "size", "empty"):
+        if change == "jump":
+            atoms.positions[0] += 2.0
+        elif change == "wrap":
+            atoms.positions[3] += atoms.cell[0]
+        elif change == "swap":
+            atoms = atoms[::-1]
+        elif change == "cell":
+            atoms.set_cell(atoms.cell * 0.9, scale_atoms=True)
+        elif change == "element":
+            atoms.numbers[:4] = 13
+        elif change == "pbc":
+            atoms.pbc = [True, False, False]
+        elif change == "size":
+            atoms = atoms[:7]
+        else:
+            atoms = Atoms()
+        expected = ZooCalculator(Toy(), skin=0.0).get_potential_energy(atoms)
+        assert calc.get_potential_energy(atoms) == pytest.approx(expected, abs=1e-12), change
+
+
+def test_overlap_is_found_while_a_list_is_reused():
+    atoms = Atoms("H3", [[0, 0, 0], [0.4, 0, 0], [2, 0, 0]])
+    calc = ZooCalculator(Toy(), skin=1.0)
+    calc.get_potential_energy(atoms)
+    atoms.positions[1, 0] = 0.399
+    calc.get_potential_energy(atoms)
+    atoms.positions[1, 0] = 5e-4
+    with pytest.raises(AtomsOverlap, match="atoms 0 and 1"):
+        calc.get_potential_energy(atoms)
+
+
+def test_an_error_leaves_no_results_and_a_usable_calculator():
+    atoms = copper()
+    calc = ZooCalculator(Toy())
+    good = calc.get_potential_energy(atoms)
+    bad = atoms.copy()
+    bad.positions[0, 0] = np.nan
+    for _ in range(2):
+        with pytest.raises(InvalidStructure):
+            calc.get_potential_energy(bad)
+        assert calc.results == {}
+    assert calc.get_potential_energy(atoms) == good
+
+
+def test_stress_needs_three_periodic_directions():
+    calc = ZooCalculator(Toy())
+    slab = copper()
+    slab.pbc = [True, True, False]
+    for atoms in (slab, molecule("H2")):
+        with pytest.raises(PropertyNotImplementedError, match="periodic in all three directions"):
+            calc.get_stress(atoms)
+        calc.get_forces(atoms)
+        assert "stress" not in calc.results
+    assert issubclass(PropertyNotImplementedError, AsePropertyNotImplementedError)
+
+
+def test_unknown_properties_are_named_with_what_there_is():
+    with pytest.raises(PropertyNotImplementedError, match=r"does not compute 'magmoms' \(has: energy"):
+        ZooCalculator(Toy()).get_property("magmoms", copper())
+    with pytest.raises(PropertyNotImplementedError, match="charges"):
+        ZooCalculator(Toy()).evaluate([copper()], properties=("charges",))
+
+
+def test_elements_are_checked_before_any_work():
+    class Never(Toy):
+        def local(self, *args):
+            raise AssertionError("the model ran")
+
+    with pytest.raises(UnsupportedElement, match=r"'O' \(atom 0\)"):
+        ZooCalculator(Never()).get_potential_energy(molecule("H2O"))
+
+
+def test_non_finite_results_are_errors():
+    class Broken(Toy):
+        def site_energies(self, system, pairs, vectors):
+            return super().site_energies(system, pairs, vectors) * np.nan
+
+    with pytest.raises(NonFiniteResult, match="non-finite"):
+        ZooCalculator(Broken()).get_potential_energy(copper())
+    with pytest.raises(NonFiniteResult, match="of structure 1"):
+        ZooCalculator(Broken()).evaluate([Atoms(), copper()])
+
+
+def test_evaluate_is_one_by_one():
+    many = [copper(), molecule("H2"), Atoms(), Atoms("Al", cell=[3, 3, 3], pbc=True), copper(0.2)]
+    batch = ZooCalculator(Toy()).evaluate(many)
+    for atoms, got in zip(many, batch, strict=True):
+        calc = ZooCalculator(Toy())
+        assert got["energy"] == pytest.approx(calc.get_potential_energy(atoms), abs=1e-12)
+        np.testing.assert_allclose(got["forces"], calc.get_forces(atoms), atol=1e-13)
+        assert ("stress" in got) == bool(atoms.pbc.all())
+        if "stress" in got:
+            np.testing.assert_allclose(got["stress"], calc.get_stress(atoms), atol=1e-14)
+    assert ZooCalculator(Toy()).evaluate([]) == []
+
+
+@pytest.mark.parametrize("atoms, energy", [(Atoms(), 0.0), (Atoms("H"), 0.0), (Atoms("H", cell=[50] * 3, pbc=True), 0.0)])
+def test_nothing_and_a_single_atom(atoms, energy):
+    atoms.calc = ZooCalculator(Toy())
+    assert atoms.get_potential_energy() == energy and atoms.get_forces().shape == (len(atoms), 3)
+    assert not atoms.get_forces().any()
+
+
+def test_no_structure():
+    with pytest.raises(InvalidStructure, match="no structure given"):
+        ZooCalculator(Toy()).calculate()
+
+
+@pytest.mark.parametrize("skin", [-0.1, 11.0])
+def test_skin_range(skin):
+    with pytest.raises(OptionError, match="between 0 and 10"):
+        ZooCalculator(Toy(), skin=skin)
+
+
+def test_sums_share_one_list_and_each_term_keeps_its_cutoff():
+    atoms = copper()
+    short, long = Toy(cutoff=2.8), Toy(cutoff=4.0, depth=0.3)
+    total = ZooCalculator(combine([(1.0, short), (-0.5, long)]))
+    expected = {}
+    for factor, model in ((1.0, short), (-0.5, long)):
+        one = ZooCalculator(model).evaluate([atoms])[0]
+        expected = {k: expected.get(k, 0.0) + factor * np.asarray(one[k]) for k in ("energy", "forces", "stress")}
+    got = total.evaluate([atoms])[0]
+    for key, value in expected.items():
+        np.testing.assert_allclose(got[key], value, atol=1e-12)
+    assert total.model.cutoff == 4.0 and "-0.5*toy(4)" in total.card.name
+
+
+def test_sums_know_what_all_terms_know():
+    total = Sum([Toy(numbers=(1, 13, 29)), Toy(numbers=(29, 1))])
+    assert total.numbers == (1, 29)
+    with pytest.raises(SpecError, match="no element in common"):
+        Sum([Toy(numbers=(1,)), Toy(numbers=(29,))])
+    with pytest.raises(OptionError, match="share device and dtype"):
+        Sum([Toy(), Toy(dtype=torch.float32)])
+    with pytest.raises(SpecError, match="at least one term"):
+        Sum([])
+    assert Scale(Toy(), 0.5).card.name.startswith("0.5*")
+
+
+def test_results_add_and_scale():
+    one = Results(energy=torch.ones(1), forces=torch.ones(2, 3), charges=torch.ones(2))
+    two = Results(energy=torch.ones(1), forces=None)
+    both = one + two
+    assert both.energy.item() == 2.0 and both.forces is None, "half a force must not pass for a force"
+    assert both.charges is not None and (one * 3.0).charges.sum() == 2.0 and (3.0 * one).energy.item() == 3.0
+    with pytest.raises(Exception, match="cannot be added"):
+        one + one
+
+
+def test_cards_survive_json_and_newer_keys():
+    card = Card(name="m", family="f", elements=("Cu",), cutoff=3.0, files={"a": "b"}, errors={"mae": 1.0})
+    assert Card.from_dict(card.to_dict()) == card
+    newer = Card.from_dict({**card.to_dict(), "colour": "red"})
+    assert newer.extra == {"colour": "red"} and "cutoff  3.0000 A" in str(card)
+
+
+def test_info_charge_counts_as_a_change():
+    calc, atoms = ZooCalculator(Toy()), copper()
+    calc.get_potential_energy(atoms)
+    assert calc.check_state(atoms) == []
+    atoms.info["charge"] = 1.0
+    assert calc.check_state(atoms) == ["initial_charges"]
+
+
+def test_toy_cutoff_is_the_default():
+    assert Toy().cutoff == CUTOFF
