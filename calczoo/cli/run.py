@@ -234,10 +234,17 @@ def _check_out(out: Path | None) -> None:
 
 
 def _write(out: Path | None, atoms: Atoms, append: bool) -> None:
-    import ase.io
+    if out is None:
+        return
+    if out.suffix == ".traj":
+        from ase.io.trajectory import TrajectoryWriter
 
-    if out is not None:
-        ase.io.write(out, _frozen(atoms), append=append)
+        with TrajectoryWriter(str(out), "a" if append else "w") as trajectory:
+            trajectory.write(_frozen(atoms))
+    else:
+        from ase.io import write
+
+        write(out, _frozen(atoms), format="extxyz", append=append)
 
 
 def _finish(data: dict[str, Any], atoms: Atoms, out: Path | None, json: bool, written: bool = False) -> None:

@@ -13,6 +13,7 @@ import torch
 from vesin import NeighborList
 
 from .errors import AtomsOverlap, TooLarge
+from .pair_kernels import place_pairs
 from .system import System
 
 MIN_DISTANCE = 1e-3
@@ -68,38 +69,30 @@ def find_pairs(system: System, cutoff: float, skin: float = 0.0, max_memory_gib:
     cells = system.cell.detach().cpu().double().numpy()
     pbcs = system.pbc.cpu().numpy()
     check_memory(system, cutoff + skin, max_memory_gib)
-    parts, shift_parts, shift_system, n_shifts = [], [], [], 0
+    parts, shift_parts, shift_system, n_shifts, n_pairs = [], [], [], 0, 0
     for s, (a, b) in enumerate(zip(system.first[:-1], system.first[1:], strict=True)):
         if a == b:
             continue
         i, j, shift, d = _search(positions[a:b], cells[s], pbcs[s], cutoff + skin)
         if d.size and (k := int(np.argmin(d))) is not None and d[k] < MIN_DISTANCE:
             raise AtomsOverlap(int(i[k]), int(j[k]), float(d[k]))
-        table, index = _distinct_shifts(shift)
-        parts.append((i + a, j + a, index + n_shifts))
+        table, one = _directed(i, j, shift, b - a)
+        parts.append([one[0] + a, one[1] + a, one[2] + n_shifts, one[3] + n_pairs])
         shift_parts.append(table)
         shift_system += [s] * len(table)
         n_shifts += len(table)
-    i, j, index = (
-        (np.concatenate([p[c] for p in parts]) if parts else np.zeros(0)).astype(np.int32) for c in range(3)
-    )
-    shifts = np.concatenate(shift_parts) if shift_parts else np.zeros((0, 3))
-    first = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=system.n_atoms))]).astype(np.int32)
+        n_pairs += len(one[0])
 
-    def put(array: np.ndarray, kind) -> torch.Tensor:
+    def put(arrays: list[np.ndarray], kind: type) -> torch.Tensor:
+        array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays) if arrays else np.zeros(0)
         return torch.from_numpy(np.ascontiguousarray(array, dtype=kind)).to(system.positions.device)
 
-    return Pairs(
-        i=put(i, np.int32),
-        j=put(j, np.int32),
-        shift_index=put(index, np.int32),
-        shifts=put(shifts, np.int32),
-        shift_system=put(np.array(shift_system), np.int64),
-        first=put(first, np.int32),
-        incoming=put(np.argsort(j, kind="stable"), np.int32),
-        cutoff=cutoff,
-        skin=skin,
-    )
+    i, j, index, incoming = (put([p[c] for p in parts], np.int32) for c in range(4))
+    counts = torch.bincount(i, minlength=system.n_atoms)
+    first = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(torch.int32)
+    shifts = put(shift_parts or [np.zeros((0, 3))], np.int32)
+    systems = put([np.array(shift_system)], np.int64)
+    return Pairs(i, j, index, shifts, systems, first, incoming, cutoff, skin)
 
 
 def check_memory(system: System, cutoff: float, max_memory_gib: float | None) -> None:
@@ -128,20 +121,50 @@ def available_memory_gib() -> float:
 
 
 def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float):
-    """i, j, shift, distance of all directed pairs of one structure, sorted by i."""
+    """i, j, shift, distance of one structure's pairs, each pair in one direction only."""
     if cutoff <= 0.0:
-        return np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int), np.zeros(0)
+        return np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros(0)
     box = complete_cell(cell, pbc)
-    # vesin may place atoms outside the cell badly; wrapped positions with the wrap added back to the shift are exact
-    frac = positions @ np.linalg.inv(box)
-    wrap = np.where(pbc, np.floor(frac), 0.0)
-    wrapped = positions - wrap @ box
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
-    i, j, shift, d = search.compute(wrapped, box, [bool(x) for x in pbc], "ijSd")
-    i, j = i.astype(np.int64), j.astype(np.int64)
+    # wrapped positions, with the wrap put back into the shift, keep the search fast and exact for any origin
+    wrap = np.where(pbc, np.floor(positions @ np.linalg.inv(box)), 0.0)
+    search = NeighborList(cutoff=cutoff, full_list=False, sorted=False, n_threads=1)
+    i, j, shift, d = search.compute(positions - wrap @ box, box, [bool(x) for x in pbc], "ijSd")
+    i, j, shift = i.astype(np.int32), j.astype(np.int32), shift.astype(np.int32)
     if wrap.any():
-        shift = shift - (wrap[j] - wrap[i]).astype(shift.dtype)
-    return i, j, shift.astype(np.int64), d
+        shift -= (wrap[j] - wrap[i]).astype(np.int32)
+    return i, j, shift, d
+
+
+def _directed(i: np.ndarray, j: np.ndarray, shift: np.ndarray, n_atoms: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Half list -> table of distinct shifts (K, 3), and i, j, shift index, incoming of all directed pairs sorted by i.
+
+    Both directions of a pair are placed together, so the reverse of each is known: a counting sort, no comparison.
+    """
+    counts = np.bincount(i, minlength=n_atoms) + np.bincount(j, minlength=n_atoms)
+    cursor = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+    bound = np.abs(shift).max(axis=0, initial=0).astype(np.int64)
+    span = 2 * bound + 1
+    code = ((shift[:, 0] + bound[0]) * span[1] + shift[:, 1] + bound[1]) * span[2] + shift[:, 2] + bound[2]
+    last = int(span.prod()) - 1  # the code of -shift is last - code
+    used, code = _ranks(code, last)
+    both = 2 * len(i)
+    out = [np.empty(both, np.int32) for _ in range(4)]
+    place_pairs(i, j, code[0], code[1], cursor, out)
+    table = np.stack([used // (span[1] * span[2]), used // span[2] % span[1], used % span[2]], axis=1) - bound
+    return table, out
+
+
+def _ranks(code: np.ndarray, last: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The distinct codes, those of reversed pairs included, and the rank of each code and of its reverse."""
+    if last < 4 * len(code) + 4096:  # a dense table beats sorting
+        seen = np.zeros(last + 1, dtype=bool)
+        seen[code] = True
+        used = np.flatnonzero(seen | seen[::-1])
+        rank = np.zeros(last + 1, dtype=np.int32)
+        rank[used] = np.arange(len(used), dtype=np.int32)
+        return used, (rank[code], rank[last - code])
+    used = np.unique(np.concatenate([code, last - code]))
+    return used, tuple(np.searchsorted(used, c).astype(np.int32) for c in (code, last - code))
 
 
 def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
@@ -154,27 +177,6 @@ def complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     basis = np.linalg.svd(box[periodic])[2] if periodic else np.eye(3)
     box[free] = basis[len(periodic) :]
     return box
-
-
-def _distinct_shifts(shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Table of distinct rows and the index of each row in it; a mixed-radix code is faster than a row-wise unique."""
-    if len(shift) == 0:
-        return np.zeros((0, 3), int), np.zeros(0, int)
-    low = shift.min(axis=0)
-    span = shift.max(axis=0) - low + 1
-    code = ((shift[:, 0] - low[0]) * span[1] + (shift[:, 1] - low[1])) * span[2] + (shift[:, 2] - low[2])
-    size = int(span.prod())
-    if size <= 4 * len(shift) + 4096:  # a dense table beats sorting
-        used = np.zeros(size, dtype=bool)
-        used[code] = True
-        codes = np.flatnonzero(used)
-        rank = np.zeros(size, dtype=np.int64)
-        rank[codes] = np.arange(len(codes))
-        index = rank[code]
-    else:
-        codes, index = np.unique(code, return_inverse=True)
-    table = np.stack([codes // (span[1] * span[2]), codes // span[2] % span[1], codes % span[2]], axis=1) + low
-    return table, index
 
 
 def brute_force_pairs(positions: np.ndarray, cell: np.ndarray, pbc, cutoff: float):

@@ -95,15 +95,17 @@ def _section(report: Report, name: str, prop) -> dict[str, Any]:
     """One property: a table per model, and the plots over all models."""
     refs = report.references(name)
     shown = [(m.label, m.results[name]) for m in report.models if name in m.results]
-    plots, problem = [], ""
+    plots = []
     if prop is not None and prop.plots is not None:
         usable = [(label, r, refs) for label, r in shown if r.status not in (Status.FAILED, Status.UNSUPPORTED)]
         if usable:
             for key, title, caption, fig in prop.plots(usable):
-                plots.append({"title": title, "caption": caption, "svg": to_svg(fig, f"{slug(name)}-{slug(key)}")})
+                inches = float(fig.get_size_inches()[0])
+                svg = to_svg(fig, f"{slug(name)}-{slug(key)}")
+                plots.append({"title": title, "caption": caption, "svg": svg, "inches": inches})
     first = shown[0][1]
     return {
-        "anchor": slug(name), "title": first.title, "about": prop.about if prop else "", "plots": plots, "problem": problem,
+        "anchor": slug(name), "title": first.title, "about": prop.about if prop else "", "plots": plots,
         "tables": [_table(label, result, refs) for label, result in shown],
     }  # fmt: skip
 
@@ -157,5 +159,6 @@ def _sources(report: Report, names: list[str]) -> list[dict[str, str]]:
     for name in names:
         for rows in report.references(name).values():
             for ref in rows:
-                found.setdefault(ref["source"], {"short": ref["short"], "text": ref["source"], "link": link(ref), "doi": ref["doi"]})
+                row = {"short": ref["short"], "text": ref["source"], "link": link(ref), "doi": ref["doi"]}
+                found.setdefault(ref["source"], row)
     return sorted(found.values(), key=lambda r: r["short"])

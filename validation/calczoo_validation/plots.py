@@ -65,7 +65,7 @@ def bars(names, series, marks: dict[str, list], unit: str):
         shape, colour = MARKS.get(kind, ("x", "#4a5568"))
         points = [(k, v) for k, v in enumerate(values) if v is not None]
         if points:
-            size = 22 if shape == "D" else 320
+            size = {"D": 22, "_": 320}.get(shape, 26)
             ax.scatter(*zip(*points, strict=True), marker=shape, color=colour, s=size, label=kind, zorder=5, linewidths=1.6)
     ax.axhline(0, color="#4a5568", lw=0.7)
     ax.set_xticks(x, names)

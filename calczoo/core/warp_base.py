@@ -1,0 +1,57 @@
+"""Warp, started quietly, and kernels that are compiled once."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import warp as wp
+
+
+@cache
+def init_warp() -> None:
+    """Start Warp once, quietly."""
+    wp.config.log_level = wp.LOG_ERROR
+    with _no_driver_warning():
+        wp.init()
+
+
+@contextmanager
+def _no_driver_warning() -> Iterator[None]:
+    """Warp's C++ side writes a line to stderr where there is no NVIDIA driver, which is no news on such a machine."""
+    if any(_loadable(name) for name in ("libcuda.so", "libcuda.so.1")):
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _loadable(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def make_kernel(function: Any, name: str, flags: str = "-O3") -> wp.Kernel:
+    """A forward-only kernel in a module of its own, named so that it is compiled once and cached on disk.
+
+    flags are the compiler's, for the CPU; `-march=native` is always added.
+    """
+    init_warp()
+    function.__name__ = function.__qualname__ = name
+    options = {"enable_backward": False, "cpu_compiler_flags": f"-march=native {flags}"}
+    return wp.Kernel(func=function, key=name, module=wp.get_module(f"calczoo_{name}"), options=options)

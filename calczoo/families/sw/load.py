@@ -1,0 +1,33 @@
+"""From a request to SwParams, and from those to a model."""
+
+from __future__ import annotations
+
+from ...compose import device_of
+from ...core.errors import OptionError
+from ...core.model import Model
+from ...core.threads import thread_count
+from ...registry import ModelRequest
+from .formats import read_sw
+from .params import SwParams
+
+
+def read(request: ModelRequest) -> SwParams:
+    """`sw:FILE`; `elements` picks a subset of the file's. Raises OptionError, PotentialFileError."""
+    request.check_options(())
+    if request.args or request.model is None or isinstance(request.model, tuple):
+        raise OptionError("sw: takes one file and nothing else, as in 'sw:Si.sw'")
+    return read_sw(request.model, request.elements)
+
+
+def build(params: SwParams, request: ModelRequest) -> Model:
+    """Model of the asked backend, device and dtype."""
+    import torch
+
+    device, dtype = device_of(request.device), getattr(torch, request.dtype)
+    if request.backend == "torch":
+        from .model import SwTorch
+
+        return SwTorch(params, device, dtype)
+    from .kernels import SwWarp
+
+    return SwWarp(params, device, dtype, thread_count(request.threads))
