@@ -106,8 +106,6 @@ class Evaluator:
         try:
             return list(self.calculator.evaluate(chunk, properties=properties))
         except Exception:  # whatever it is, the single calls raise it again with the structure's index
-            if len(chunk) == 1:
-                return None if hasattr(self.calculator, "get_property") else [_caught(self._one_batch, chunk, properties)]
             if hasattr(self.calculator, "get_property"):
                 return None
             return [_caught(self._one_batch, [atoms], properties) for atoms in chunk]

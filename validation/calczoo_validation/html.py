@@ -49,6 +49,7 @@ def page(report: Report) -> dict[str, Any]:
         "environment": report.environment,
         "notes": report.notes,
         "several": len(report.models) > 1,
+        "side_by_side": _side_by_side(report, names) if len(report.models) > 1 else [],
         "models": [_model(report, m) for m in report.models],
         "sections": sections,
         "legend": [(str(s), MEANING[s]) for s in MEANING],
@@ -127,13 +128,32 @@ def _row(value: Value, refs: list[dict], kinds: list[str]) -> dict[str, Any]:
         d = deviation(value.value, ref) if ref else None
         cells.append(None if ref is None else {
             "value": f"{ref['value']:g}", "short": ref["short"], "link": link(ref), "title": ref["source"],
-            "note": ref["note"], "percent": show_percent(d), "level": _level(d),
+            "note": "; ".join([n for n in [ref["note"]] if n] + [
+                f"also {o['value']:g} ({o['short']})" for o in refs if o["kind"] == kind and o is not ref
+            ]), "percent": show_percent(d), "level": _level(d),
         })  # fmt: skip
     return {
         "label": value.label, "value": show(value.value, value.error, value.unit), "unit": _unit(value.unit),
         "error": show_error(value.error, value.unit), "error_source": value.error_source, "status": str(value.status),
         "reason": value.reason, "note": value.note, "refs": cells,
     }  # fmt: skip
+
+
+def _side_by_side(report: Report, names: list[str]) -> list[dict[str, Any]]:
+    """One row per quantity: every model's value, and the reference values."""
+    rows = []
+    for name in names:
+        refs = report.references(name)
+        labels = {v.name: v for m in report.models if name in m.results for v in m.results[name].values}
+        for key, sample in labels.items():
+            cells = []
+            for m in report.models:
+                value = m.results[name][key] if name in m.results and key in m.results[name] else None
+                text = show(value.value, value.error, value.unit) if value else ""
+                cells.append({"value": text, "status": str(value.status) if value else ""})
+            known = [next((f"{r['value']:g}" for r in refs.get(key, []) if r["kind"] == kind), "") for kind in KINDS]
+            rows.append({"label": sample.label, "unit": _unit(sample.unit), "cells": cells, "refs": known})
+    return rows
 
 
 def _level(d: float | None) -> str:

@@ -32,4 +32,7 @@ def show_error(error: float | None, unit: str = "") -> str:
 
 
 def show_percent(x: float | None) -> str:
-    return "" if x is None else f"{100 * x:+.1f} %".replace("-", "−")
+    if x is None:
+        return ""
+    text = f"{100 * x:+.1f} %"
+    return "0.0 %" if text[1:] == "0.0 %" else text.replace("-", "−")

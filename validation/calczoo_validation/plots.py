@@ -51,6 +51,7 @@ def bars(names, series, marks: dict[str, list], unit: str):
     """Grouped bars with error bars; `marks` are reference values by kind, drawn over each group."""
     fig, ax = figure(max(5.2, 0.62 * len(names) + 0.25 * len(names) * (len(series) > 2)), 3.2)
     width = 0.8 / max(1, len(series))
+    first_bar = len(series) == 2 and "clamped" in series[1][0]  # references are for relaxed ions
     x = np.arange(len(names))
     for k, (label, values, errors) in enumerate(series):
         heights = [v if v is not None else np.nan for v in values]
@@ -66,13 +67,13 @@ def bars(names, series, marks: dict[str, list], unit: str):
         points = [(k, v) for k, v in enumerate(values) if v is not None]
         if points:
             size = {"D": 22, "_": 320}.get(shape, 26)
-            ax.scatter(*zip(*points, strict=True), marker=shape, color=colour, s=size, label=kind, zorder=5, linewidths=1.6)
+            at = [x[k] + (-(len(series) - 1) / 2 * width if first_bar else 0.0) for k, _ in points]
+            heights = [v for _, v in points]
+            ax.scatter(at, heights, marker=shape, color=colour, s=size, label=kind, zorder=5, linewidths=1.6)
     ax.axhline(0, color="#4a5568", lw=0.7)
     ax.set_xticks(x, names)
     ax.set_ylabel(unit)
-    top = ax.get_ylim()[1]
-    ax.set_ylim(top=top * 1.12)
-    ax.legend(frameon=False, ncols=2, markerscale=0.6, loc="upper right")
+    fig.legend(frameon=False, ncols=3, markerscale=0.6, loc="outside upper left", fontsize=8)
     return fig
 
 

@@ -1,14 +1,14 @@
 """Relaxation of many structures at once: L-BFGS, one batched evaluation per step for all that still move.
 
-Degrees of freedom of one structure: positions y in the frame of the starting cell (n, 3) and, when the cell is free, the
-symmetric logarithm L (3, 3) of its deformation,
+Degrees of freedom of one structure: positions y in the frame of the starting cell (n, 3) and, when the cell is free,
+the symmetric logarithm L (3, 3) of its deformation,
 
     cell = cell_0 exp(L),  r = y exp(L),
     dE/dy = -F exp(L),  dE/dL = Q [Gamma o (Q^T V sigma exp(-L) Q)] Q^T,
     Gamma_ij = (e^l_i - e^l_j) / (l_i - l_j)   (Daleckii-Krein; l, Q eigenvalues and -vectors of L),
 
-the log-strain coordinates of the Frechet cell filter. L is scaled by sqrt(n) LENGTH so that its curvature resembles that
-of the positions. Removing tr(dE/dL) keeps the volume exactly (tr L = ln V/V_0).
+the log-strain coordinates of the Frechet cell filter. L is scaled by sqrt(n) LENGTH so that its curvature resembles
+that of the positions. Removing tr(dE/dL) keeps the volume exactly (tr L = ln V/V_0).
 """
 
 from __future__ import annotations

@@ -78,9 +78,8 @@ class Report:
     def from_dict(cls, data: dict[str, Any]) -> Report:
         """Errors: ValueError where this is no report, or one of a newer schema."""
         if data.get("schema") != SCHEMA or data.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(
-                f"schema {data.get('schema')!r} version {data.get('schema_version')!r}; expected {SCHEMA!r} {SCHEMA_VERSION}"
-            )
+            found = f"schema {data.get('schema')!r} version {data.get('schema_version')!r}"
+            raise ValueError(f"{found}; expected {SCHEMA!r} {SCHEMA_VERSION}")
         models = []
         for m in data["models"]:
             results = {r["property"]: PropertyResult.from_dict(r) for r in m["results"]}
@@ -117,6 +116,9 @@ def verdict(model: ModelReport) -> str:
     """Plain words on the state of one model's results."""
     values = [v for r in model.results.values() for v in r.values]
     sound = sum(v.status is Status.OK for v in values)
-    text = f"{sound} of {len(values)} numbers are sound" if values else "no number could be computed"
+    if not values:
+        reasons = [r.reason for r in model.results.values() if r.reason]
+        return f"no number could be computed: {reasons[0]}" if reasons else "nothing was computed."
+    text = f"{sound} of {len(values)} numbers are sound"
     troubles = [f"{r.title.lower()} {r.status}" for r in model.results.values() if r.status is not Status.OK]
     return f"{text}; {', '.join(troubles)}." if troubles else f"{text}."

@@ -36,8 +36,8 @@ def validate(
 
     calculators: an ASE calculator, a list of them, or a dict label -> calculator. One with `evaluate(list_of_atoms,
     properties)` is used in batches. proto: "Mo:bcc", "NaCl:rocksalt", "Si:diamond:5.43"; or structure: Atoms, or a file
-    that ase.io reads. properties: None for all, a name or suite ("static", "vibrations", "defects"), or a list of names.
-    mode: "smoke", "fast" or "full". out: a folder; each result is written there when it is finished, the report at the
+    that ase.io reads. properties: None for all, a name or suite ("static", "vibrations", "defects"), or a list of
+    them. mode: "smoke", "fast" or "full". out: a folder; each result is written there when it is finished, the report at the
     end. A property that fails is reported with its reason and the others go on.
 
     Errors: ValueError for an unknown mode, property or prototype.
@@ -50,7 +50,8 @@ def validate(
     report = Report(structure=crystal.to_dict(), mode=mode, environment=environment(), notes=problems)
     with Progress(progress) as bar:
         for name, calculator in models:
-            model = ModelReport(label=name, card=card_of(calculator), batched=callable(getattr(calculator, "evaluate", None)))
+            batched = callable(getattr(calculator, "evaluate", None))
+            model = ModelReport(label=name, card=card_of(calculator), batched=batched)
             report.models.append(model)
             _run_model(model, calculator, crystal, chosen, settings, bar, store, max_batch_atoms)
     if store is not None:
@@ -86,7 +87,8 @@ def run_property(prop: Property, context: Context) -> PropertyResult:
         if earlier is None or earlier.status in unusable or not earlier.values:
             status = Status.UNSUPPORTED if earlier and earlier.status is Status.UNSUPPORTED else Status.FAILED
             why = earlier.reason if earlier else "it has not been run"
-            result.flag(status, f"needs {need}, which is not there: {why}")
+            title = earlier.title.lower() if earlier else need
+            result.flag(status, f"needs the {title}, which could not be computed: {why}")
             return result
     try:
         prop.run(context, result)
@@ -97,9 +99,9 @@ def run_property(prop: Property, context: Context) -> PropertyResult:
     except Exception as error:  # noqa: BLE001 - anything a foreign calculator raises; the reason is reported
         cause = error.__cause__ or error
         unsupported = type(cause).__name__ == "UnsupportedElement"
-        text = str(error) if str(error) else type(error).__name__
-        prefix = "" if type(error).__name__ in ("EvaluationError", "UnsupportedElement") else f"{type(error).__name__}: "
-        result.flag(Status.UNSUPPORTED if unsupported else Status.FAILED, prefix + text, names=())
+        known = unsupported or type(error).__name__ == "EvaluationError"
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        result.flag(Status.UNSUPPORTED if unsupported else Status.FAILED, text, names=())
     result.finish()
     result.seconds = time.perf_counter() - start
     after = context.evaluator.counts()

@@ -33,8 +33,10 @@ ALIASES = {
     "b2": "cesiumchloride", "cscl": "cesiumchloride", "b3": "zincblende", "b4": "wurtzite", "c1": "fluorite",
 }  # fmt: skip
 # nearest-neighbour distance -> lattice constant
-BOND_TO_A = {"rocksalt": 2.0, "zincblende": 4 / 3**0.5, "cesiumchloride": 2 / 3**0.5, "wurtzite": (8 / 3) ** 0.5,
-             "fluorite": 4 / 3**0.5, "fcc": 2**0.5, "bcc": 2 / 3**0.5, "sc": 1.0, "hcp": 1.0, "diamond": 4 / 3**0.5}  # fmt: skip
+BOND_TO_A = {
+    "rocksalt": 2.0, "zincblende": 4 / 3**0.5, "cesiumchloride": 2 / 3**0.5, "wurtzite": (8 / 3) ** 0.5,
+    "fluorite": 4 / 3**0.5, "fcc": 2**0.5, "bcc": 2 / 3**0.5, "sc": 1.0, "hcp": 1.0, "diamond": 4 / 3**0.5,
+}  # fmt: skip
 
 
 @dataclass
@@ -140,7 +142,8 @@ def guess_lattice_constant(elements: list[str], prototype: str) -> float:
         cells = {"fcc": 4, "bcc": 2, "sc": 1, "diamond": 8}
         if state.get("symmetry") in cells or (state.get("symmetry") == "hcp" and "c/a" in state):
             a = state["a"]
-            volume = a**3 * 3**0.5 / 2 * state["c/a"] / 2 if state["symmetry"] == "hcp" else a**3 / cells[state["symmetry"]]
+            hexagonal = state["symmetry"] == "hcp"
+            volume = a**3 * 3**0.5 / 4 * state["c/a"] if hexagonal else a**3 / cells[state["symmetry"]]
             if prototype in cells:
                 return float((cells[prototype] * volume) ** (1 / 3))
             return float((volume * 2**0.5) ** (1 / 3))  # ideal hcp

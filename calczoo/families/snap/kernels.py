@@ -14,7 +14,8 @@ from ...core.model import LOCAL_OUTPUTS, Local
 from ...core.pairs import Pairs
 from ...core.system import System
 from ...core.threads import split
-from ...core.warp_model import WP_DTYPE, WP_VEC3, WarpModel, as_warp, make_kernel, wants_gradients
+from ...core.warp_base import FAST, make_kernel
+from ...core.warp_model import WP_DTYPE, WP_VEC3, WarpModel, as_warp, wants_gradients
 from . import native
 from .adjoint import adjoint_map, chains, couplings_of, full_map, generators
 from .params import SnapParams
@@ -30,10 +31,13 @@ class SnapWarp(WarpModel):
 
     outputs = LOCAL_OUTPUTS | {"descriptors"}
 
-    def __init__(self, params: SnapParams, device: torch.device, dtype: torch.dtype, threads: int):
+    def __init__(
+        self, params: SnapParams, device: torch.device, dtype: torch.dtype, threads: int, lanes: int | None = None
+    ):
+        """lanes: atoms per block, by default 8 on the CPU and 1 on CUDA."""
         self.params, self.device, self.dtype, self.threads = params, device, dtype, threads
         self.card, self.cutoff, self.numbers = params.card(), params.cutoff, params.numbers
-        self.lanes = CPU_LANES if device.type == "cpu" else 1
+        self.lanes = lanes or (CPU_LANES if device.type == "cpu" else 1)
         self._tables = _Tables(params, device, dtype)
         species = torch.full((120,), -1, dtype=torch.int32)
         species[list(params.numbers)] = torch.arange(len(params.numbers), dtype=torch.int32)
@@ -231,7 +235,8 @@ def _mean(values: np.ndarray | None, n: int) -> np.ndarray:
 def _kernel(dtype: torch.dtype, lanes: int) -> wp.Kernel:
     """The kernel of one number type; compiled at its first launch and kept on disk."""
     real_type, vec3 = WP_DTYPE[dtype], WP_VEC3[dtype]
-    real = "double" if dtype == torch.float64 else "float"
+    real = "f64" if dtype == torch.float64 else "f32"
+    c_type = "wp::float64" if dtype == torch.float64 else "wp::float32"  # Warp turns a plain float(...) into its own cast
 
     def function(source: str, name: str) -> Any:
         """A native function with the arguments that all phases share."""
@@ -256,7 +261,7 @@ def _kernel(dtype: torch.dtype, lanes: int) -> wp.Kernel:
         ): ...
 
         stub.__name__ = stub.__qualname__ = f"snap_{name}_{real}_{lanes}"
-        return wp.func_native(native.text(source, real, lanes))(stub)
+        return wp.func_native(native.text(source, c_type, lanes))(stub)
 
     neighbours = function(native.neighbours(), "neighbours")
     densities = function(native.densities(), "densities")
@@ -305,8 +310,7 @@ def _kernel(dtype: torch.dtype, lanes: int) -> wp.Kernel:
         if o[want_g] > 0:
             pair_gradients(b, o, it, rt, s, q, first, j, k, x, h, z, w, e, g, d)
 
-    # every result is checked for being finite outside, so that fast-math hides nothing
-    return make_kernel(snap, f"snap_{real}_{lanes}", "-O3 -ffast-math -mprefer-vector-width=512")
+    return make_kernel(snap, f"snap_{real}_{lanes}", f"{FAST} -mprefer-vector-width=512")
 
 
 _FLAGS = ("quadratic", "want_g", "want_b", "user_beta")

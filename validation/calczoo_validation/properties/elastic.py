@@ -188,9 +188,8 @@ def _gates(ctx: Context, result: PropertyResult, names, tensors, info) -> None:
     if eos is not None and "B0" in eos and eos["B0"].value and cubic:
         ratio = result["B"].value / eos["B0"].value - 1
         if abs(ratio) > BULK_GATE:
-            result.flag(
-                Status.SUSPICIOUS, f"bulk modulus differs by {100 * ratio:.1f} % from that of the equation of state", ("B",)
-            )
+            text = f"bulk modulus differs by {100 * ratio:.1f} % from that of the equation of state"
+            result.flag(Status.SUSPICIOUS, text, ("B",))
 
 
 def plots(models):
@@ -207,6 +206,8 @@ def plots(models):
         get = lambda n, r=result: r[n].value if n in r else None  # noqa: E731
         err = lambda n, r=result: r[n].error if n in r else None  # noqa: E731
         series.append((f"{tag}relaxed ions", [get(n) for n in names], [err(n) for n in names]))
+        if len(models) > 1 and result.data.get("force_caused", 0.0) <= NO_FORCE:
+            continue  # the same numbers again
         clamped = [get(f"{n}_clamped") for n in names]
         series.append((f"{tag}clamped ions", clamped, [err(f"{n}_clamped") for n in names]))
         references = refs or references

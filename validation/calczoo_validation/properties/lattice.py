@@ -76,8 +76,8 @@ def _scan(ctx: Context):
         }  # fmt: skip
         return scaled(atoms, scale), scan
     raise PropertyFailure(
-        f"no energy minimum for lengths between {FAR[0]} and {FAR[1]} times the first guess: the structure is not bound "
-        "in this model, or the guess is far off (give one: 'Mo:bcc:3.15')",
+        f"no energy minimum for lengths between {FAR[0]} and {FAR[1]} times the first guess: the structure is not "
+        "bound in this model, or the guess is far off (give one: 'Mo:bcc:3.15')",
         Status.UNSTABLE,
     )
 

@@ -35,7 +35,8 @@ def run(ctx: Context, result: PropertyResult) -> None:
     drift = _forces(ctx, cells)
     result.settings.update(
         displacements_A=list(distances), supercells=[list(c) for c in sizes], mesh_length_A=s.mesh,
-        atoms=[len(c.phonon.supercell) for c in cells], displaced_structures=sum(len(m) for c in cells for m in c.moved),
+        atoms=[len(c.phonon.supercell) for c in cells],
+        displaced_structures=sum(len(m) for c in cells for m in c.moved),
     )  # fmt: skip
     main = cells[-1]  # the largest
     with ctx.progress.step("bands and thermal properties"), warnings.catch_warnings():
@@ -48,8 +49,8 @@ def run(ctx: Context, result: PropertyResult) -> None:
     if drift > DRIFT_GATE:
         result.flag(
             Status.SUSPICIOUS,
-            f"the force constants break the acoustic sum rule by {100 * drift:.1f} %: the forces are noisy or do not sum "
-            "to zero",
+            f"the force constants break the acoustic sum rule by {100 * drift:.1f} %: the forces are noisy or do not "
+            "sum to zero",
         )
     result.data["acoustic_sum_rule_drift"] = drift
 
@@ -161,9 +162,8 @@ def _special_points(cells: list[_Supercell], path: dict, result: PropertyResult)
         source += ", two supercells"
     result.data["frequency_error"] = float(error.max())
     for k, name in enumerate(names):
-        label, note = _label(name), ""
-        if not cells[-1].is_exact(q[k]):
-            note = "interpolated: this point is not exact in the supercell"
+        label = _label(name)
+        note = "" if cells[-1].is_exact(q[k]) else f"{_pretty(label)} is interpolated: not exact in this supercell"
         for group in _merged(best[k]):
             if label == "G" and group[0] < 3:
                 continue  # acoustic: zero by the sum rule
@@ -172,8 +172,9 @@ def _special_points(cells: list[_Supercell], path: dict, result: PropertyResult)
                 f"{label}_{group[0] + 1}", f"Frequency at {_pretty(label)}, branch {tag}",
                 float(best[k][group].mean()), "THz", error=float(error[k][group].max()), error_source=source, note=note,
             )  # fmt: skip
+            note = ""  # once per point is enough
             if value.error > max(0.05 * abs(value.value), 0.1):
-                value.flag(Status.SUSPICIOUS, "depends on displacement or supercell: noisy forces or strong anharmonicity")
+                value.flag(Status.SUSPICIOUS, "depends on displacement or supercell: noise or strong anharmonicity")
 
 
 def _frequencies(phonon, q) -> np.ndarray:
@@ -250,8 +251,8 @@ def _stability(cell: _Supercell, result: PropertyResult) -> None:
     if exact < limit:
         result.flag(
             Status.UNSTABLE,
-            f"imaginary modes, lowest {lowest:.2f} THz: the crystal is not a minimum of this model; free energy and heat "
-            "capacity leave these modes out",
+            f"imaginary modes, lowest {lowest:.2f} THz: the crystal is not a minimum of this model; free energy and "
+            "heat capacity leave these modes out",
         )
     elif lowest < limit:
         result.flag(

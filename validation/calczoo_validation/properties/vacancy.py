@@ -3,8 +3,8 @@
     E_f = E(N - 1 atoms, relaxed) - (N - 1)/N E(N atoms)
 
 Every symmetry-distinct site; several supercells, whose images interact elastically as 1/N: the difference between two
-sizes extrapolated with 1/N is the error bar. A second start with displaced atoms shows when the symmetric vacancy is only
-a saddle point (Jahn-Teller-like distortions in silicon).
+sizes extrapolated with 1/N is the error bar. A second start, with the neighbours displaced into the vacancy, shows when
+the symmetric vacancy is not the lowest (it is not in Stillinger-Weber silicon).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _sites(crystal, cells) -> list[list[int]]:
 
 
 def _starts(cells, sites):
-    """Starting structures with keys (site, cell, "plain" or "displaced"); the displaced start only in the first cell."""
+    """Starting structures with keys (site, cell, "plain" or "displaced"), the latter only in the first cell."""
     starts, keys = [], []
     for c, (cell, _) in enumerate(cells):
         for site, atom in enumerate(sites[c]):
@@ -133,8 +133,8 @@ def _add_site(result: PropertyResult, table, site: int, sizes: int, tag: str, ne
     displaced = table[site, 0, "displaced"]
     if displaced["formation"] < first["formation"] - BROKEN_GATE:
         result.add(
-            f"E_vac_lowest{tag}", f"Vacancy formation energy{where}, from displaced atoms", displaced["formation"], "eV",
-            note=f"{displaced['atoms']} atoms",
+            f"E_vac_lowest{tag}", f"Vacancy formation energy{where}, from displaced atoms", displaced["formation"],
+            "eV", error=error, error_source=source or "", note=f"{displaced['atoms']} atoms",
         )  # fmt: skip
         main.flag(
             Status.SUSPICIOUS,
@@ -182,6 +182,6 @@ def plots(models):
 
 PROPERTY = Property(
     "vacancy", "Vacancy formation energy", run, order=50, plots=plots,
-    about="Energy to take one atom out of the crystal and put it back elsewhere in the bulk, with the neighbours relaxed "
-    "at fixed cell.",
+    about="Energy to take one atom out of the crystal and put it back elsewhere in the bulk, with the neighbours "
+    "relaxed at fixed cell.",
 )  # fmt: skip

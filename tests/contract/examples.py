@@ -1,0 +1,113 @@
+"""Which model stands for which family in the contract tests. A family without an entry fails `test_table.py`.
+
+Bundled models need no entry: they are taken from the registry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+
+from calczoo import get_calculator, list_calculators
+from calczoo.registry import BUILTIN, describe
+from tests.data import lammps_potential
+
+
+@dataclass(frozen=True)
+class Example:
+    """One model: what get_calculator needs, and a crystal it is at home in.
+
+    files: the main parameter file first, then those it cannot do without, names within LAMMPS' potentials folder.
+    crystal: formula, lattice and lattice constant (A) as in ase.build.bulk; the elements are spread over its sites at random
+    unless `ordered`. gradient: largest error (relative to the largest force) of forces and stress against the derivative
+    of the energy; 1e-7 unless the format itself interpolates energy and force apart from each other.
+    """
+
+    family: str
+    spec: str
+    crystal: tuple[str, str, float]
+    files: tuple[str, ...] = ()
+    elements: tuple[str, ...] | None = None
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    ordered: bool = False
+    gradient: float = 1e-7
+
+    def __str__(self) -> str:
+        return self.files[0] if self.files else self.spec
+
+    def paths(self) -> list[Path]:
+        return [lammps_potential(name) for name in self.files]
+
+    def arguments(self, folder: Path | None = None) -> dict[str, Any]:
+        """Keyword arguments of get_calculator and describe; `folder` holds copies of the files."""
+        main = self.paths()[0] if self.files and folder is None else folder / self.files[0] if self.files else None
+        return {"name_or_spec": self.spec, "model": main, "elements": self.elements, **self.options}
+
+    def calculator(self, folder: Path | None = None, **more: Any):
+        return get_calculator(**self.arguments(folder), **{"device": "cpu", "threads": 1, **more})
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Elements of the model; cards of add-ons that know every element are cut to those asked for."""
+        return self.elements or describe(**self.arguments()).elements
+
+    def structure(self, repeats: int | tuple[int, int, int] = 2, rattle: float = 0.08, seed: int = 1) -> Atoms:
+        """A rattled, slightly sheared crystal with all elements."""
+        name, lattice, a = self.crystal
+        atoms = bulk(name, lattice, a=a).repeat(repeats)
+        rng = np.random.default_rng(seed)
+        if not self.ordered:
+            symbols = [self.known[k % len(self.known)] for k in range(len(atoms))]
+            atoms.set_chemical_symbols(list(rng.permutation(symbols)))
+        atoms.set_cell(atoms.cell @ (np.eye(3) + rng.uniform(-0.02, 0.02, (3, 3))), scale_atoms=True)
+        atoms.positions += rng.normal(0.0, rattle, atoms.positions.shape)
+        return atoms
+
+
+_SNAP = ".snapcoeff", ".snapparam"
+EXAMPLES = (
+    Example("snap", "snap", ("W", "bcc", 3.18), tuple(f"W_2940_2017_2{s}" for s in (".snap", *_SNAP))),
+    Example("snap", "snap", ("Ni", "fcc", 3.52), tuple(f"Ni_Zuo_JPCA2020.quadratic{s}" for s in _SNAP)),
+    Example("snap", "snap", ("InP", "zincblende", 5.83), tuple(f"InP_JCPA2020{s}" for s in (".snap", *_SNAP)), ordered=True),
+    Example("eam", "eam", ("Cu", "fcc", 3.62), ("Cu_mishin1.eam.alloy",)),
+    Example("eam", "eam", ("Cu", "fcc", 3.62), ("Cu_u3.eam",)),
+    Example("eam", "eam", ("Ni", "fcc", 3.57), ("CuNi.eam.alloy",)),
+    Example("eam", "eam", ("Fe", "bcc", 2.86), ("Fe_mm.eam.fs",)),
+    Example("eam", "eam", ("Al", "fcc", 3.9), ("AlCu.adp",)),
+    Example("sw", "sw", ("Si", "diamond", 5.43), ("Si.sw",)),
+    Example("sw", "sw", ("CdTe", "zincblende", 6.48), ("CdTe.sw",), ordered=True),
+    Example("tersoff", "tersoff", ("Si", "diamond", 5.43), ("Si.tersoff",)),
+    Example("tersoff", "tersoff", ("SiC", "zincblende", 4.36), ("SiC.tersoff",), ordered=True),
+    Example("zbl", "zbl(2.0, 3.0)", ("W", "bcc", 2.6), elements=("W", "Be")),
+    Example("table", "table", ("W", "bcc", 3.2), ("W_He_JW2013.table",), elements=("W", "He"),
+            options={"pair": "W-He", "keyword": "WHe"}, gradient=1e-4),
+)  # fmt: skip
+"""At least one per family; several where a family reads several kinds of files."""
+
+_LATTICES = {
+    "Mo": ("bcc", 3.16), "W": ("bcc", 3.18), "Ta": ("bcc", 3.32), "Nb": ("bcc", 3.31), "Li": ("bcc", 3.44),
+    "Ni": ("fcc", 3.52), "Cu": ("fcc", 3.62), "Si": ("diamond", 5.46), "Ge": ("diamond", 5.77),
+}  # fmt: skip
+
+
+@cache
+def bundled() -> tuple[Example, ...]:
+    """Every model that comes with the package."""
+    out = []
+    for name in list_calculators("*:*"):
+        family = name.partition(":")[0]
+        if family in BUILTIN:
+            first = describe(name).elements[0]
+            out.append(Example(family, name, (first, *_LATTICES[first])))
+    return tuple(out)
+
+
+@cache
+def all_examples() -> tuple[Example, ...]:
+    return (*EXAMPLES, *bundled())
