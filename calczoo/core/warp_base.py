@@ -12,7 +12,7 @@ from typing import Any
 
 import warp as wp
 
-FAST = "-O3 -ffast-math -fno-finite-math-only"
+FAST = "-O3 -mreassociate -freciprocal-math -fno-signed-zeros -ffp-contract=fast"
 """Compiler flags that may reorder sums but keep NaN and infinity, which are looked for in every result."""
 
 

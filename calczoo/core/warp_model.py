@@ -27,7 +27,9 @@ WP_MAT33 = {torch.float64: wp.mat33d, torch.float32: wp.mat33f}
 def as_warp(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
     """A Warp view of a torch tensor's memory; nothing is copied."""
     init_warp()
-    return wp.from_torch(tensor.detach().contiguous(), dtype=dtype, requires_grad=False)
+    # an empty tensor may have strides that Warp does not take; it has no memory to share either
+    plain = tensor.detach().contiguous() if tensor.numel() else tensor.new_empty(tensor.shape)
+    return wp.from_torch(plain, dtype=dtype, requires_grad=False)
 
 
 class WarpModel(LocalModel):

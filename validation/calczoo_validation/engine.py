@@ -37,6 +37,7 @@ class Evaluator:
         self.batched = callable(getattr(calculator, "evaluate", None))
         implemented = getattr(calculator, "implemented_properties", None)
         self.has_stress = not implemented or "stress" in implemented
+        self._tried = False
         self.calls = self.structures = self.atoms = 0
 
     def counts(self) -> dict[str, int]:
@@ -51,6 +52,8 @@ class Evaluator:
         not take the others with it. A calculator without stress gets it from energy differences.
         """
         wanted = tuple(properties)
+        if "stress" in wanted and self.has_stress and structures and not self._tried:
+            self._try_stress(structures[0], wanted)
         numerical = "stress" in wanted and not self.has_stress
         first = tuple(p for p in wanted if p != "stress") if numerical else wanted
         results: list[Any] = []
@@ -61,6 +64,12 @@ class Evaluator:
                 if isinstance(result, dict):
                     result["stress"] = self.numerical_stress(atoms)
         return results
+
+    def _try_stress(self, atoms: Atoms, wanted: tuple[str, ...]) -> None:
+        """One call at the start: a calculator may list stress and yet refuse it (or list nothing)."""
+        self._tried = True
+        (result,) = self._checked([atoms], wanted, 0, "return")
+        self.has_stress = not isinstance(result, NotImplementedError)
 
     def numerical_stress(self, atoms: Atoms, h: float = NUMERICAL_STRAIN) -> np.ndarray:
         """(6,) stress in eV/A^3: sigma_j = (E(+h_j) - E(-h_j)) / (2 h V), with engineering shear strains."""

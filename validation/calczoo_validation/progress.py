@@ -17,6 +17,7 @@ class Progress:
         self._started = time.monotonic()
         self._bar = None
         self._outer = self._inner = None
+        self._counted = False
         self._state = {"outer": ["validating", 0, None], "inner": ["", 0, None]}
 
     def __enter__(self) -> Progress:
@@ -37,16 +38,20 @@ class Progress:
     def step(self, description: str, total: int | None = None) -> Iterator[None]:
         """Name the work inside a property; `update` moves its bar."""
         self._state["inner"] = [description, 0, total]
+        self._counted = False
         self._draw()
         yield
         self._state["inner"] = ["", 0, None]
         self._draw()
 
     def advance(self, amount: int) -> None:
-        self._state["inner"][1] += amount
+        """Count evaluated structures; ignored in a step that reports its own progress by `update`."""
+        if not self._counted:
+            self._state["inner"][1] += amount
         self._draw()
 
     def update(self, done: int, total: int) -> None:
+        self._counted = True
         self._state["inner"][1:] = [done, total]
         self._draw()
 

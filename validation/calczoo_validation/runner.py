@@ -37,8 +37,8 @@ def validate(
     calculators: an ASE calculator, a list of them, or a dict label -> calculator. One with `evaluate(list_of_atoms,
     properties)` is used in batches. proto: "Mo:bcc", "NaCl:rocksalt", "Si:diamond:5.43"; or structure: Atoms, or a file
     that ase.io reads. properties: None for all, a name or suite ("static", "vibrations", "defects"), or a list of
-    them. mode: "smoke", "fast" or "full". out: a folder; each result is written there when it is finished, the report at the
-    end. A property that fails is reported with its reason and the others go on.
+    them. mode: "smoke", "fast" or "full". out: a folder; each result is written there when it is finished, the report
+    at the end. A property that fails is reported with its reason and the others go on.
 
     Errors: ValueError for an unknown mode, property or prototype.
     """

@@ -2,7 +2,7 @@
 
 Pass 1 (`sw_centres`): atom n lists its neighbours in range (slots), then runs over pairs of slots. It leaves in
 `given[p]` the gradient dU_n/dr_p and the third of phi3 that belongs to the neighbour.
-Pass 2 (`sw_gather`): atom n adds what arrives over its incoming pairs. No atomics; every item has one writer.
+Pass 2 (core/warp_gather.py): atom n adds what arrives over its incoming pairs. No atomics; every item has one writer.
 
 Index letters: n atom, p directed pair, s t slots (neighbours of n in range), ab index of a pair of species.
 Equations: see model.py.
@@ -19,12 +19,10 @@ from ...core.elements import number
 from ...core.model import Local
 from ...core.pairs import Pairs
 from ...core.system import System
+from ...core.warp_gather import WP_VEC4, gather_given_kernel
 from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, make_kernel
 from .model import pair_table, species_lookup, triple_table
 from .params import SwParams
-
-WP_VEC4 = {torch.float64: wp.vec4d, torch.float32: wp.vec4f}
-
 
 @cache
 def centre_kernel(dtype: torch.dtype) -> wp.Kernel:
@@ -129,29 +127,6 @@ def centre_kernel(dtype: torch.dtype) -> wp.Kernel:
     return make_kernel(sw_centres, f"sw_centres_{'f64' if dtype == torch.float64 else 'f32'}")
 
 
-@cache
-def gather_kernel(dtype: torch.dtype) -> wp.Kernel:
-    """Pass 2, see the module docstring."""
-    real, vec3, vec4 = WP_DTYPE[dtype], WP_VEC3[dtype], WP_VEC4[dtype]
-
-    def sw_gather(
-        start: int,
-        first: wp.array(dtype=wp.int32),
-        incoming: wp.array(dtype=wp.int32),
-        given: wp.array(dtype=vec4),
-        energies: wp.array(dtype=real),
-        forces: wp.array(dtype=vec3),
-    ):
-        n = start + wp.tid()
-        total = vec4(real(0.0), real(0.0), real(0.0), real(0.0))
-        for p in range(first[n], first[n + 1]):
-            total += given[incoming[p]]
-        energies[n] = energies[n] + total[3]
-        forces[n] = forces[n] - vec3(total[0], total[1], total[2])
-
-    return make_kernel(sw_gather, f"sw_gather_{'f64' if dtype == torch.float64 else 'f32'}")
-
-
 class SwWarp(WarpModel):
     """Fast backend; see model.py for the equations."""
 
@@ -192,6 +167,6 @@ class SwWarp(WarpModel):
         ]
         self.run(centre_kernel(self.dtype), n, args)
         args = [as_warp(pairs.first), as_warp(pairs.incoming), wp_given, wp_energies, wp_forces]
-        self.run(gather_kernel(self.dtype), n, args)
+        self.run(gather_given_kernel(self.dtype), n, args)
         gradients = given[:, :3].contiguous() if "pair_gradients" in need else None
         return Local(energies, gradients, forces, virials)

@@ -3,8 +3,8 @@
     E(V) = E0 + 9 V0 B0 / 16 { (x - 1)^3 B0' + (x - 1)^2 (6 - 4 x) },  x = (V0/V)^(2/3)
 
 F. Birch, Phys. Rev. 71, 809 (1947), doi:10.1103/PhysRev.71.809. Ions and cell shape are relaxed at each volume where
-the symmetry leaves them free. Error of a parameter: its standard deviation from the fit's covariance, or its change when
-only the inner points are used, whichever is larger.
+the symmetry leaves them free. Error of a parameter: its standard deviation from the fit's covariance, or its change
+when only the inner points are used, whichever is larger.
 """
 
 from __future__ import annotations

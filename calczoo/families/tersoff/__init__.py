@@ -1,0 +1,21 @@
+"""Tersoff: pair terms weakened by a bond order."""
+
+from __future__ import annotations
+
+from calczoo.registry import Family, hookimpl
+
+FAMILY = Family(
+    name="tersoff",
+    summary="Tersoff bond-order potentials for covalent solids and compounds",
+    read="calczoo.families.tersoff.load:read",
+    build="calczoo.families.tersoff.load:build",
+    citation="J. Tersoff, Phys. Rev. B 39, 5566 (1989)",
+    doi="10.1103/PhysRevB.39.5566",
+    formats=("LAMMPS .tersoff",),
+    example="'tersoff:Si.tersoff'",
+)
+
+
+@hookimpl
+def calczoo_family(name: str) -> Family | None:
+    return FAMILY if name == FAMILY.name else None
