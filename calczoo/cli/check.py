@@ -98,4 +98,6 @@ def _print(report: Any, title: str) -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 200).print(report.table(f"Verification of {title}"))
-    print("all checks that apply passed" if report.ok else f"{len(report.failed)} of {len(report.results)} checks failed")
+    print(
+        "all checks that apply passed" if report.ok else f"{len(report.failed)} of {len(report.results)} checks failed"
+    )

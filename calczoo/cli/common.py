@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 OK, USAGE, NOT_OK, UNUSABLE = 0, 1, 2, 3
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Spec = Annotated[str, typer.Argument(help="family:model, or a sum such as 'snap:Mo + zbl(4.0, 4.8)'.", show_default=False)]
+Spec = Annotated[
+    str, typer.Argument(help="family:model, or a sum such as 'snap:Mo + zbl(4.0, 4.8)'.", show_default=False)
+]
 ModelFile = Annotated[list[str] | None, typer.Option("--model", "-m", help="Parameter file(s), when not in the spec.")]
 Elements = Annotated[str | None, typer.Option("--elements", "-e", help="Type map or subset, as in 'Ni,Mo'.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -127,9 +129,7 @@ def zoo_calculator(
     from calczoo import get_calculator
 
     files: Any = None if not model else model[0] if len(model) == 1 else model
-    return get_calculator(
-        spec, files, elements, device, dtype, backend, threads=threads, **parse_options(option)
-    )
+    return get_calculator(spec, files, elements, device, dtype, backend, threads=threads, **parse_options(option))
 
 
 def foreign_calculator(dotted: str, arguments: str | None) -> BaseCalculator:

@@ -12,7 +12,8 @@ def command(
     spec: Spec, model: ModelFile = None, elements: Elements = None, option: Option = None, json: Json = False
 ) -> int:
     """Describe a family (calczoo info snap) or a model (calczoo info snap:Mo, calczoo info eam:Cu.eam.alloy)."""
-    from calczoo import describe, registry, spec as grammar
+    from calczoo import describe, registry
+    from calczoo import spec as grammar
 
     terms = grammar.parse_spec(spec)
     if len(terms) == 1 and terms[0].model is None and not terms[0].args and not model:

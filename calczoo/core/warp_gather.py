@@ -1,7 +1,8 @@
 """Second pass of three-body kernels: what the neighbours of an atom leave for it on the pairs that end there.
 
-A first pass over centres writes `given[p] = (dU_i/dr_p, share)` for every directed pair p = (i, j): the gradient and the
-part of the energy that j takes over from i. The pass here subtracts the gradients from the forces and adds the shares.
+A first pass over centres writes `given[p] = (dU_i/dr_p, share)` for every directed pair p = (i, j): the gradient and
+the part of the energy that j takes over from i. The pass here subtracts the gradients from the forces and adds the
+shares.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ WP_VEC4 = {torch.float64: wp.vec4d, torch.float32: wp.vec4f}
 
 @cache
 def gather_given_kernel(dtype: torch.dtype) -> wp.Kernel:
-    """Arguments: first, incoming (of Pairs), given (P,) vec4, energies (N,), forces (N,) vec3; the last two are updated.
-    Every atom has one writer and one order of summation."""
+    """Arguments: first, incoming (of Pairs), given (P,) vec4, energies (N,), forces (N,) vec3; the last two are
+    updated. Every atom has one writer and one order of summation."""
     real, vec3, vec4 = WP_DTYPE[dtype], WP_VEC3[dtype], WP_VEC4[dtype]
 
     def gather_given(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.elements import is_element
-from ..core.errors import PotentialFileError
+from ..core.errors import OptionError, PotentialFileError
 from .text import parse_float
 
 KCAL_PER_MOL = 1.0 / 23.060549
@@ -55,7 +57,8 @@ def read_entries(path: Path, lines: Sequence[str], names: Sequence[str], known: 
             continue
         begin = begin if words else k
         if words and _symbols(new[:1]):
-            raise PotentialFileError(path, k, f"the entry of line {begin} ends after {len(words) - 3} numbers", expected)
+            what = f"the entry of line {begin} ends after {len(words) - 3} numbers"
+            raise PotentialFileError(path, k, what, expected)
         words += new
         if not _symbols(words[:3]) or len(words) < 3:
             raise PotentialFileError(path, k, f"'{line.strip()[:60]}'", expected)
@@ -91,23 +94,58 @@ def _symbols(words: Sequence[str]) -> bool:
     return True
 
 
-def choose_elements(path: Path, entries: dict[Triple, Entry], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Elements to use, in the file's order or as asked; every triple of them must have an entry.
+def choose_elements(
+    path: Path, entries: dict[Triple, Entry], elements: Sequence[str] | None, labels: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Elements to use and the labels that the file has for them; every triple of labels must have an entry.
 
+    elements: None means all of the file, which then must hold no labels but chemical symbols. labels: for files with
+    names such as "Si(B)", one per element; without `elements` a label stands for the symbol that it begins with.
     Raises PotentialFileError naming what is missing.
     """
-    if wanted is None:
-        wanted = list(dict.fromkeys(symbol for key in entries for symbol in key))
-        for key, entry in entries.items():
-            for symbol in key:
-                if not is_element(symbol):
-                    raise PotentialFileError(path, entry.line, f"'{symbol[:40]}' is no element", "chemical symbols")
-    for a in wanted:
-        for b in wanted:
-            for c in wanted:
-                if (a, b, c) not in entries:
-                    present = ", ".join(" ".join(key) for key in list(entries)[:12])
-                    raise PotentialFileError(
-                        path, None, f"no entry {a} {b} {c} (there are: {present})", f"all triples of {' '.join(wanted)}"
-                    )
-    return tuple(wanted)
+    if labels is None:
+        labels = elements if elements is not None else _all_symbols(path, entries)
+    if elements is None:
+        elements = [re.match("[A-Z]?[a-z]?", label)[0] for label in labels]  # type: ignore[index]
+    if len(labels) != len(elements) or len(set(elements)) != len(elements) or not all(map(is_element, elements)):
+        what = f"labels {', '.join(labels)} for elements {', '.join(elements)}"
+        raise PotentialFileError(path, None, what, "one label for each of different elements")
+    for key in itertools.product(labels, repeat=3):
+        if key not in entries:
+            present = ", ".join(" ".join(k) for k in list(entries)[:12])
+            raise PotentialFileError(
+                path, None, f"no entry {' '.join(key)} (there are: {present})", f"all triples of {' '.join(labels)}"
+            )
+    return tuple(elements), tuple(labels)
+
+
+def _all_symbols(path: Path, entries: dict[Triple, Entry]) -> list[str]:
+    for key, entry in entries.items():
+        for symbol in key:
+            if not is_element(symbol):
+                expected = "chemical symbols; for a file with labels of its own give elements= and labels="
+                raise PotentialFileError(path, entry.line, f"'{symbol[:40]}' is no element", expected)
+    return list(dict.fromkeys(symbol for key in entries for symbol in key))
+
+
+def entry_line(
+    message: str, entries: dict[Triple, Entry], elements: Sequence[str], labels: Sequence[str]
+) -> int | None:
+    """Line of the entry that a message about parameters names ("entry Si C C")."""
+    label = dict(zip(elements, labels, strict=True))
+    found = re.search(r"entry (\S+) (\S+) (\w+)", message)
+    if found is None or any(symbol not in label for symbol in found.groups()):
+        return None
+    a, b, c = (label[symbol] for symbol in found.groups())
+    return entries[a, b, c].line
+
+
+def parse_labels(value: object) -> list[str] | None:
+    """The option `labels`: "C Si(D)", "C, Si(D)" or a list of words."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value.replace(",", " ").split()
+    if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+        return list(value)
+    raise OptionError(f"labels is {value!r}; write the labels of the file, as in 'C Si(D)'")

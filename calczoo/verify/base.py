@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .report import FAIL, PASS, grade
+from .report import FAIL, PASS, grade, largest_error, worse
 
 if TYPE_CHECKING:
     from .context import Context
@@ -42,8 +42,8 @@ class Outcome:
 class Check:
     """One verification check.
 
-    `order` sorts the table, `needs` names the properties without which the check is n/a, `run` does the work: it returns
-    an Outcome, or raises NotApplicable.
+    `order` sorts the table, `needs` names the properties without which the check is n/a, `run` does the work: it
+    returns an Outcome, or raises NotApplicable.
     """
 
     name: str
@@ -59,20 +59,27 @@ def find_checks() -> dict[str, Check]:
     """Every module of `calczoo.verify.checks` defines one `CHECK`; adding a check is adding a file."""
     from . import checks
 
-    found = [importlib.import_module(f"{checks.__name__}.{m.name}").CHECK for m in pkgutil.iter_modules(checks.__path__)]
+    modules = (f"{checks.__name__}.{m.name}" for m in pkgutil.iter_modules(checks.__path__))
+    found = [importlib.import_module(name).CHECK for name in modules]
     return {c.name: c for c in sorted(found, key=lambda c: (c.order, c.name))}
 
 
-def graded(errors: dict[str, float], unit: str, reason: str = "", details: dict | None = None) -> Outcome:
-    """Outcome of a graded check: the worst of the errors of all species decides."""
+def graded(
+    errors: dict[str, float], tolerances: Tolerances, unit: str, reason: str = "", details: dict | None = None
+) -> Outcome:
+    """Outcome of a graded check: the worst of the errors of all species decides.
+
+    Any grade but F is a number worth knowing; the check passes with `tolerances.worst_grade` or better.
+    """
     worst = max(errors, key=errors.__getitem__)
     letter = grade(errors[worst])
     if len(errors) > 1:
         reason = f"worst: {worst}" + (f"; {reason}" if reason else "")
     return Outcome(
-        status=FAIL if letter == "F" else PASS,
+        status=FAIL if worse(letter, tolerances.worst_grade) else PASS,
         value=errors[worst],
         unit=unit,
+        threshold=largest_error(tolerances.worst_grade),
         reason=reason,
         grade=letter,
         details={"errors": errors, "grades": {k: grade(v) for k, v in errors.items()}, **(details or {})},
@@ -88,9 +95,10 @@ def judged(value: float, threshold: float, unit: str, reason: str = "", details:
 class Tolerances:
     """How far two evaluations that should agree may be apart.
 
-    `energy` eV/atom, relative to max(1, |E|/N); `forces` eV/A, relative to max(1, max |F|); `stress` eV/A^3, relative to
-    max(1, max |s|). `repeat` bounds the same three (as one number) where the same input is evaluated twice: 0 means
+    `energy` eV/atom, relative to max(1, |E|/N); `forces` eV/A, relative to max(1, max |F|); `stress` eV/A^3, relative
+    to max(1, max |s|). `repeat` bounds the same three (as one number) where the same input is evaluated twice: 0 means
     bitwise. `jump_energy` (eV) and `jump_slope` (eV/A) are the steps of a dimer curve that still count as continuous.
+    `worst_grade` is the worst grade with which graded checks pass.
     """
 
     energy: float = 1e-10
@@ -99,11 +107,12 @@ class Tolerances:
     repeat: float = 0.0
     jump_energy: float = 1e-7
     jump_slope: float = 1e-6
+    worst_grade: str = "B"
 
 
 PROFILES: dict[str, Tolerances] = {
     "float64": Tolerances(),
-    "float32": Tolerances(energy=2e-5, forces=1e-3, stress=1e-4, jump_energy=1e-4, jump_slope=1e-3),
+    "float32": Tolerances(energy=2e-5, forces=1e-3, stress=1e-4, jump_energy=1e-4, jump_slope=1e-3, worst_grade="D"),
 }
 
 
@@ -138,4 +147,5 @@ class Comparison:
         """Passes when every difference is within its tolerance."""
         bad = self.ratio > 1.0
         text = "; ".join(x for x in (self.where if bad else "", reason) if x)
-        return judged(self.ratio, 1.0, "x tolerance", text, {"largest": self.worst, "where": self.where, **(details or {})})
+        found = {"largest": self.worst, "where": self.where, **(details or {})}
+        return judged(self.ratio, 1.0, "x tolerance", text, found)

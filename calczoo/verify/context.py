@@ -1,4 +1,4 @@
-"""What every check works with: the calculator under test, its own lattice constants, random numbers, saved structures."""
+"""What every check works with: the calculator under test, its lattice constants, random numbers, saved structures."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Context:
     ) -> Result:
         """energy, forces and (fully periodic structures) stress by ASE's own methods; CheckFailed unless finite.
 
-        `properties` restricts them; those the calculator lacks, and stress without three periodic directions, are left out.
+        `properties` restricts them; what the calculator lacks, and stress of what is not fully periodic, is left out.
         """
         result = raw_result(self.calc if calc is None else calc, atoms, self._select(properties, atoms))
         self.inspect(result, atoms, label)

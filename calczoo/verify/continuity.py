@@ -1,8 +1,8 @@
 """Search for jumps in a curve of one variable that can be evaluated anywhere.
 
 A uniform grid is scanned for places where the curve departs from the interpolation of its neighbours far more than it
-does nearby. Each such place is enlarged again and again around its largest fourth difference: the fourth difference of a
-smooth curve falls by 4^4 per enlargement, that of a jump not at all. At the end straight lines on either side, each
+does nearby. Each such place is enlarged again and again around its largest fourth difference: the fourth difference of
+a smooth curve falls by 3^4 per enlargement, that of a jump not at all. At the end straight lines on either side, each
 with its own scatter (rounding), meet at the suspected place; their distance is the jump.
 """
 

@@ -1,10 +1,10 @@
 """Numerical first derivatives with an estimate of their own error.
 
 Central differences at h, h/2, h/4, ... are extrapolated to h = 0 in even powers of h (Richardson's deferred approach in
-Ridders' form, doi:10.1016/S0141-1195(82)80057-0). Each entry of the tableau is judged by its distance to its two parents,
-and never trusted beyond the rounding of the energy. Halving goes on for one component until rounding at the next smaller
-step would exceed the error reached: smooth potentials stop after a few steps, tabulated ones with knots go on until the
-step fits between two knots.
+Ridders' form, doi:10.1016/S0141-1195(82)80057-0). Each entry of the tableau is judged by its distance to its two
+parents, and never trusted beyond the rounding of the energy. Halving goes on for one component until rounding at the
+next smaller step would exceed the error reached: smooth potentials stop after a few steps, tabulated ones with knots go
+on until the step fits between two knots.
 """
 
 from __future__ import annotations

@@ -11,17 +11,22 @@ Force = Callable[[Atoms], tuple[float, np.ndarray]]
 """Structure -> energy (eV), forces (N, 3) (eV/A)."""
 
 
-def highest_frequency(force: Force, atoms: Atoms, step: float) -> float:
-    """Largest angular frequency (radians per ASE time unit) of the Hessian by central differences of forces; 0 if none."""
+def highest_frequency(forces: Callable[[list[Atoms]], list[np.ndarray]], atoms: Atoms, step: float) -> float:
+    """Largest angular frequency (radians per ASE time unit) of the Hessian by central differences; 0 if none.
+
+    `forces` evaluates many structures at once.
+    """
     n = 3 * len(atoms)
-    hessian = np.zeros((n, n))
+    moved = []
     for k in range(n):
-        forces = []
         for sign in (1.0, -1.0):
-            moved = atoms.copy()
-            moved.positions.flat[k] += sign * step
-            forces.append(force(moved)[1].ravel())
-        hessian[k] = (forces[1] - forces[0]) / (2 * step)
+            one = atoms.copy()
+            x = one.positions.ravel().copy()
+            x[k] += sign * step
+            one.positions = x.reshape(-1, 3)
+            moved.append(one)
+    f = np.array(forces(moved)).reshape(n, 2, n)
+    hessian = (f[:, 1] - f[:, 0]) / (2 * step)
     root = np.repeat(np.sqrt(atoms.get_masses()), 3)
     values = np.linalg.eigvalsh(0.5 * (hessian + hessian.T) / np.outer(root, root))
     return float(np.sqrt(max(values[-1], 0.0)))

@@ -35,8 +35,8 @@ def covalent_distance(symbols: Sequence[str]) -> float:
 def find_lattice(energy: Callable[[float], float], symbols: Sequence[str]) -> Lattice:
     """Minimise `energy(d)` (eV/atom of fcc with nearest-neighbour distance d in A; inf where it cannot be had).
 
-    Potentials often have false minima at very short distances, so a minimum at a distance usual for the elements is taken
-    first, then any other. Without a minimum the covalent radii decide, and the note says so.
+    Potentials often have false minima at very short distances, so a minimum at a distance usual for the elements is
+    taken first, then any other. Without a minimum the covalent radii decide, and the note says so.
     """
     guess = covalent_distance(symbols)
     usual = _USUAL[0] * guess, _USUAL[1] * guess

@@ -26,6 +26,11 @@ def grade(error: float) -> str:
     return next((letter for letter, limit in GRADES if score <= limit), "F")
 
 
+def largest_error(letter: str) -> float:
+    """The largest error that still earns this grade."""
+    return EPS * 10 ** dict(GRADES)[letter]
+
+
 def worse(a: str, b: str) -> bool:
     """True if grade `a` is worse than grade `b`."""
     return "ABCDF".index(a) > "ABCDF".index(b)

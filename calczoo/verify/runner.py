@@ -50,7 +50,7 @@ def run_check(check: Check | str, context: Context) -> CheckResult:
         context.forget()
     finally:
         context.flush(check.name)
-    grade = "F" if check.graded and outcome.status == FAIL else outcome.grade
+    grade = "F" if check.graded and outcome.status == FAIL and outcome.grade is None else outcome.grade
     return CheckResult(
         name=check.name,
         status=outcome.status,
@@ -86,11 +86,11 @@ def run_checks(
 ) -> VerificationReport:
     """Verify any ASE calculator.
 
-    `make_calculator` makes a fresh calculator (an instance is accepted; checks that need several are then n/a); `elements`
-    are those it is meant for; `names` restricts the checks; `quick` takes fewer elements and evaluations, and each result
-    says so; `progress(name, number, total)` is called before each check; `save_to` is a folder for the configurations
-    (`<check>.extxyz`); `float32` makes the same model in single precision; `dtype` is the precision of `make_calculator` and
-    chooses the tolerances, which `tolerances` overrides.
+    `make_calculator` makes a fresh calculator (an instance is accepted; checks that need several are then n/a).
+    `elements` are those it is meant for; `names` restricts the checks; `quick` takes fewer elements and evaluations, and
+    the results say so; `progress(name, number, total)` is called before each check; `save_to` is a folder for the
+    configurations (`<check>.extxyz`); `float32` makes the same model in single precision; `dtype` is the precision of
+    `make_calculator` and chooses the tolerances, which `tolerances` overrides.
     Raises OptionError for unknown names, elements or dtype; errors of the calculator become failed checks.
     """
     context = Context(

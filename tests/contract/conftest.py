@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.examples import Example, all_examples
+from contract.examples import Example, all_examples
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

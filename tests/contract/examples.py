@@ -16,7 +16,7 @@ from ase.build import bulk
 
 from calczoo import get_calculator, list_calculators
 from calczoo.registry import BUILTIN, describe
-from tests.data import lammps_potential
+from data import lammps_potential
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Example:
     """One model: what get_calculator needs, and a crystal it is at home in.
 
     files: the main parameter file first, then those it cannot do without, names within LAMMPS' potentials folder.
-    crystal: formula, lattice and lattice constant (A) as in ase.build.bulk; the elements are spread over its sites at random
-    unless `ordered`. gradient: largest error (relative to the largest force) of forces and stress against the derivative
-    of the energy; 1e-7 unless the format itself interpolates energy and force apart from each other.
+    crystal: formula, lattice and lattice constant (A) as in ase.build.bulk; the elements are spread over its sites at
+    random unless `ordered`. gradient: largest error (relative to the largest force) of forces and stress against the
+    derivative of the energy; 1e-7 unless the format itself interpolates energy and force apart from each other.
     """
 
     family: str
@@ -74,7 +74,8 @@ _SNAP = ".snapcoeff", ".snapparam"
 EXAMPLES = (
     Example("snap", "snap", ("W", "bcc", 3.18), tuple(f"W_2940_2017_2{s}" for s in (".snap", *_SNAP))),
     Example("snap", "snap", ("Ni", "fcc", 3.52), tuple(f"Ni_Zuo_JPCA2020.quadratic{s}" for s in _SNAP)),
-    Example("snap", "snap", ("InP", "zincblende", 5.83), tuple(f"InP_JCPA2020{s}" for s in (".snap", *_SNAP)), ordered=True),
+    Example("snap", "snap", ("InP", "zincblende", 5.83), tuple(f"InP_JCPA2020{s}" for s in (".snap", *_SNAP)),
+            ordered=True),
     Example("eam", "eam", ("Cu", "fcc", 3.62), ("Cu_mishin1.eam.alloy",)),
     Example("eam", "eam", ("Cu", "fcc", 3.62), ("Cu_u3.eam",)),
     Example("eam", "eam", ("Ni", "fcc", 3.57), ("CuNi.eam.alloy",)),

@@ -6,7 +6,7 @@ import pytest
 
 from calczoo import list_calculators
 from calczoo.registry import BUILTIN, Family, get_family, load_object
-from tests.contract.examples import EXAMPLES, all_examples
+from contract.examples import EXAMPLES, all_examples
 
 
 def test_every_family_has_an_example():

@@ -9,7 +9,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError as AsePropertyNotImplementedError
 from hypothesis import given
-from hypothesis import strategies as st
 
 from calczoo.calculator import ZooCalculator
 from calczoo.compose import Scale, Sum, combine
@@ -24,8 +23,8 @@ from calczoo.core.errors import (
     UnsupportedElement,
 )
 from calczoo.core.results import Results
-from tests.core.test_pairs import structures
-from tests.core.toy import CUTOFF, Toy, toy_energy
+from core.test_pairs import structures
+from core.toy import CUTOFF, Toy, toy_energy
 
 
 def copper(rattle: float = 0.1, cells: int = 2) -> Atoms:
@@ -197,7 +196,9 @@ def test_evaluate_is_one_by_one():
     assert ZooCalculator(Toy()).evaluate([]) == []
 
 
-@pytest.mark.parametrize("atoms, energy", [(Atoms(), 0.0), (Atoms("H"), 0.0), (Atoms("H", cell=[50] * 3, pbc=True), 0.0)])
+@pytest.mark.parametrize(
+    "atoms, energy", [(Atoms(), 0.0), (Atoms("H"), 0.0), (Atoms("H", cell=[50] * 3, pbc=True), 0.0)]
+)
 def test_nothing_and_a_single_atom(atoms, energy):
     atoms.calc = ZooCalculator(Toy())
     assert atoms.get_potential_energy() == energy and atoms.get_forces().shape == (len(atoms), 3)

@@ -20,7 +20,9 @@ def as_tuples(pairs: Pairs, start: int = 0, stop: int | None = None) -> list[tup
     """Pairs of atoms start..stop as sorted tuples, numbered from start."""
     shifts = pairs.shifts[pairs.shift_index.long()].tolist()
     rows = zip(pairs.i.tolist(), pairs.j.tolist(), shifts, strict=True)
-    return sorted((i - start, j - start, tuple(s)) for i, j, s in rows if start <= i < (stop if stop is not None else 10**9))
+    return sorted(
+        (i - start, j - start, tuple(s)) for i, j, s in rows if start <= i < (stop if stop is not None else 10**9)
+    )
 
 
 @st.composite

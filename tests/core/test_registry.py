@@ -19,16 +19,19 @@ GOOD = """
     def calczoo_family(name):
         if name == "{name}":
             return Family(name="{name}", summary="a guest", read="{module}:read", build="{module}:build",
-                          bundled={{"one": "its only model"}}, bundled_elements={{"one": ("Cu", "Al")}}, elements=("Cu", "Al"))
+                          bundled={{"one": "its only model"}}, bundled_elements={{"one": ("Cu", "Al")}},
+                          elements=("Cu", "Al"))
 
     def read(request):
         request.check_options({{"depth": "eV"}})
         return request
 
     def build(params, request):
-        from tests.core.toy import Toy
+        from core.toy import Toy
         return Toy(depth=request.options.get("depth", 1.0))
 """
+
+HOOK = "from calczoo import Family, hookimpl\n@hookimpl\ndef calczoo_family"
 
 
 @pytest.fixture
@@ -77,12 +80,11 @@ def test_a_guest_is_as_good_as_a_built_in(install):
         ("raise SystemError('broken build')", "SystemError: broken build"),
         ("1 +", "SyntaxError"),
         (None, "ModuleNotFoundError"),
-        ("from calczoo import hookimpl\n@hookimpl\ndef calczoo_family(name):\n    return 1 / 0", "ZeroDivisionError"),
-        ("from calczoo import hookimpl\n@hookimpl\ndef calczoo_family(name):\n    return 'me'", "returned 'me'; it must"),
+        (HOOK + "(name):\n    return 1 / 0", "ZeroDivisionError"),
+        (HOOK + "(name):\n    return 'me'", "returned 'me'; it must"),
         ("x = 1", "returned None; it must return a calczoo.Family whose name is 'broken'"),
-        ("from calczoo import hookimpl, Family\n@hookimpl\ndef calczoo_family(name):\n"
-         "    return Family(name='other', summary='', read='', build='')", "whose name is 'broken'"),
-        ("from calczoo import hookimpl\n@hookimpl\ndef calczoo_family(nome):\n    return None", "nome"),
+        (HOOK + "(name):\n    return Family(name='other', summary='', read='', build='')", "whose name is 'broken'"),
+        (HOOK + "(nome):\n    return None", "nome"),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_hurts_nobody_else(install, source, message):
@@ -144,7 +146,11 @@ def test_an_unknown_name_does_not_cost_the_import_of_torch():
 @pytest.mark.parametrize(
     "arguments, kind, message",
     [
-        (dict(name_or_spec="zbl(1,2)", elements=["Cu"], dtype="float16"), OptionError, "dtype.*'float64' and 'float32'"),
+        (
+            dict(name_or_spec="zbl(1,2)", elements=["Cu"], dtype="float16"),
+            OptionError,
+            "dtype.*'float64' and 'float32'",
+        ),
         (dict(name_or_spec="zbl(1,2)", elements=["Cu"], backend="fortran"), OptionError, "no backend 'fortran'.*warp"),
         (dict(name_or_spec="zbl(1,2)", elements=["Cu"], device="tpu"), OptionError, "device is 'tpu'"),
         (dict(name_or_spec="zbl(1,2)", elements=["Xx"]), OptionError, "'Xx' is not a chemical element"),

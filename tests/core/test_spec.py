@@ -20,7 +20,10 @@ from calczoo.spec import TermSpec, parse_spec
         ("zbl()", [TermSpec("zbl")]),
         ("d3(pbe, cutoff=20)", [TermSpec("d3", None, ("pbe",), {"cutoff": 20})]),
         ("snap:Ta06A.snap + zbl(4, 4.8)", [TermSpec("snap", "Ta06A.snap"), TermSpec("zbl", None, (4, 4.8))]),
-        ("0.5*eam:a.alloy+0.5*eam:b.alloy", [TermSpec("eam", "a.alloy", factor=0.5), TermSpec("eam", "b.alloy", factor=0.5)]),
+        (
+            "0.5*eam:a.alloy+0.5*eam:b.alloy",
+            [TermSpec("eam", "a.alloy", factor=0.5), TermSpec("eam", "b.alloy", factor=0.5)],
+        ),
         ("1e-3*x + 1e+3*y", [TermSpec("x", factor=1e-3), TermSpec("y", factor=1e3)]),
         ("x(1e+3)", [TermSpec("x", None, (1000.0,))]),
         ("-1*x", [TermSpec("x", factor=-1.0)]),

@@ -89,7 +89,9 @@ def test_usable_cells_pass(cell, pbc):
 
 
 def test_elements_are_checked_by_name_and_atom():
-    with pytest.raises(UnsupportedElement, match=r"'O' \(atom 0\) is not in m \(has: Cu, Al\)\..*--elements O") as error:
+    with pytest.raises(
+        UnsupportedElement, match=r"'O' \(atom 0\) is not in m \(has: Cu, Al\)\..*--elements O"
+    ) as error:
         check_elements(molecule("H2O").numbers, [29, 13], "m")
     assert (error.value.symbol, error.value.atom, error.value.allowed) == ("O", 0, ("Cu", "Al"))
     check_elements(np.zeros(0, int), [29], "m")

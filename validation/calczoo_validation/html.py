@@ -162,7 +162,7 @@ def _level(d: float | None) -> str:
 
 
 def _unit(unit: str) -> str:
-    return {"A": "Å", "A^3": "Å³", "kB": "k_B"}.get(unit, unit)
+    return {"A": "Å", "A^3": "Å³"}.get(unit, unit)
 
 
 def _plain(value: Any) -> str:

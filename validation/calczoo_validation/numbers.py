@@ -19,6 +19,7 @@ def show(value: float | None, error: float | None = None, unit: str = "") -> str
     if value is None:
         return "–"
     text = f"{value:.{digits(error, unit)}f}"
+    text = text.lstrip("-") if not text.strip("-0.") else text  # no negative zero
     return text.replace("-", "−")
 
 

@@ -28,6 +28,7 @@ MEMORY = 20
 MAX_MOVE = 0.2  # A, largest move of one atom in one step
 STIFFNESS = 20.0  # eV/A^2, first guess of the curvature
 MAX_REJECTED = 12
+PATIENCE = 40  # evaluations without less force or less energy before a structure is given up
 
 
 @dataclass
@@ -98,7 +99,8 @@ class _Job:
         self.energy = self.gradient = self.raw = None
         self.fmax = self.smax = self.fmax_start = np.inf
         self.pairs: list[tuple[np.ndarray, np.ndarray]] = []
-        self.steps = self.rejected = 0
+        self.steps = self.rejected = self.waiting = 0
+        self.best = np.inf, np.inf
         self.done, self.converged, self.reason = False, False, ""
 
     # -- coordinates ---------------------------------------------------------------------------------------------
@@ -163,8 +165,21 @@ class _Job:
             self._reject("the energy rises along its own forces: discontinuous, noisy or inconsistent forces")
         else:
             self._accept(result, energy, gradient, fmax, smax)
+        self._watch()
         if last and not self.done:
             self.done, self.reason = True, f"not converged after {self.steps} steps"
+
+    def _watch(self) -> None:
+        """Give up when neither force nor energy has fallen for a while: noise, not a minimum, is left."""
+        force, energy = self.best
+        total = self.fmax + self.smax
+        if total < 0.95 * force or self.energy < energy - 1e-7 * self.n:
+            self.best, self.waiting = (min(force, total), min(energy, self.energy)), 0
+            return
+        self.waiting += 1
+        if self.waiting > PATIENCE and not self.done:
+            self.done = True
+            self.reason = f"the forces stopped falling at {self.fmax:.2g} eV/A: noise or a discontinuity"
 
     def _acceptable(self, energy: float, gradient: np.ndarray) -> bool:
         rise = energy - self.energy

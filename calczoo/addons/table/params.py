@@ -29,8 +29,8 @@ class TableEntry:
     """One section of a table file.
 
     keyword: its name. r (M,) A ascending, energy (M,) eV, force (M,) eV/A = -dE/dr, all as in the file.
-    grid: "file" (the r column counts), "r" or "rsq" (M points evenly spaced in r or r^2 from r_lo to r_hi, as the file's
-    R or RSQ says; the r column only has to agree). end_slopes: dF/dr at both ends (the file's FP), or None.
+    grid: "file" (the r column counts), "r" or "rsq" (M points evenly spaced in r or r^2 from r_lo to r_hi, as the
+    file's R or RSQ says; the r column only has to agree). end_slopes: dF/dr at both ends (FPRIME), or None.
     cutoff: A; None means the end of the table. files: name -> sha256.
 
     Raises OptionError for arrays that are no table and for a cutoff outside of it.
@@ -159,7 +159,7 @@ class TableParams:
             files={name: digest for e in self.entries.values() for name, digest in e.files.items()},
             extra={
                 "tables": "; ".join(rows),
-                "forces": "energy and force are interpolated separately, as in LAMMPS: forces are those of the file and "
-                "not exact gradients of the energy",
+                "forces": "energy and force are interpolated separately, as in LAMMPS: forces are those of the file "
+                "and not exact gradients of the energy",
             },
         )

@@ -136,8 +136,24 @@ class EamParams:
 
     @property
     def rho_max(self) -> float:
-        """Above it the embedding energy goes on linearly."""
+        """The density of the last point."""
         return self.rho_min + (self.nrho - 1) * self.drho
+
+    def embedding_cubics(self) -> np.ndarray:
+        """(S, K, 4): `hermite` of the embedding energies; above the last cubic its tangent holds.
+
+        LAMMPS drops the last point of a funcfl table but counts the tangent from there: F = F_last + F'_last (rho - rhomax).
+        One more cubic leads from the last kept point to that line, so that forces stay the gradient of the energy.
+        """
+        cubics = hermite(self.embedding)
+        if not self.sources:
+            return cubics
+        range_end = max((len(f.embedding) - 1) * f.drho for f in self.sources)
+        c0, c1, c2, c3 = np.moveaxis(cubics[:, -1], -1, 0)
+        value, slope = c0 + c1 + c2 + c3, c1 + 2.0 * c2 + 3.0 * c3
+        rise = slope * ((self.rho_max - range_end) / self.drho + 1.0)
+        bridge = np.stack([value, slope, 3.0 * (rise - slope), 2.0 * (slope - rise)], axis=-1)
+        return np.concatenate([cubics, bridge[:, None]], axis=1)
 
     def select(self, elements: tuple[str, ...] | None) -> EamParams:
         """Only these elements, in this order; funcfl files are put on the grid that these files alone would have.
@@ -211,8 +227,6 @@ def combine_funcfl(sources: tuple[Funcfl, ...], name: str, files: dict[str, str]
     dr, drho = max(f.dr for f in sources), max(f.drho for f in sources)
     nr = int(max((len(f.charge) - 1) * f.dr for f in sources) / dr + 0.5)
     nrho = int(max((len(f.embedding) - 1) * f.drho for f in sources) / drho + 0.5)
-    if max(nr, nrho) > 10 * max(max(len(f.charge), len(f.embedding)) for f in sources):
-        raise TableError("the grids of the files are too different to be combined")
     charge = np.array([lagrange(f.charge, f.dr, nr, dr) for f in sources])
     density = np.array([lagrange(f.density, f.dr, nr, dr) for f in sources])
     s = len(sources)

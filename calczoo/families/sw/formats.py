@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import OptionError, PotentialFileError
-from ...files.lammps import Entry, Triple, choose_elements, energy_unit, read_entries
+from ...files.lammps import choose_elements, energy_unit, entry_line, read_entries
 from ...files.text import find_file, read_lines, sha256, write_atomic
 from .params import NAMES, SwParams
 
-OTHERS = {14: "a polymorphic file (pair_style polymorphic)", 17: "the format of a .tersoff.mod file"}
+OTHERS = {14: "the format of a .tersoff file (family 'tersoff')", 18: "the format of a .tersoff.zbl file"}
 """Entry lengths of other formats."""
 
 
-def read_sw(name: str | os.PathLike, elements: Sequence[str] | None = None) -> SwParams:
+def read_sw(
+    name: str | os.PathLike, elements: Sequence[str] | None = None, labels: Sequence[str] | None = None
+) -> SwParams:
     """Read a .sw file; `elements` picks some of it (default: all). Entries of other elements are left out.
+    labels: the file's names for the elements, where they are not chemical symbols (see files/lammps.py).
 
     Raises PotentialFileError.
     """
@@ -26,20 +29,21 @@ def read_sw(name: str | os.PathLike, elements: Sequence[str] | None = None) -> S
     refuse_variants(path)
     lines = read_lines(path)
     entries = read_entries(path, lines, NAMES, OTHERS)
-    chosen = choose_elements(path, entries, elements)
-    table = np.array([[[entries[a, b, c].values for c in chosen] for b in chosen] for a in chosen], dtype=float)
+    chosen, names = choose_elements(path, entries, elements, labels)
+    table = np.array([[[entries[a, b, c].values for c in names] for b in names] for a in names], dtype=float)
     table[..., NAMES.index("epsilon")] *= energy_unit(path, lines)
     try:
         return SwParams(chosen, table, f"sw:{path.name}", _summary(lines), {path.name: sha256(path)})
     except OptionError as error:
-        raise PotentialFileError(path, _line(entries, str(error)), str(error), "a consistent parameter set") from error
+        line = entry_line(str(error), entries, chosen, names)
+        raise PotentialFileError(path, line, str(error), "a consistent parameter set") from error
 
 
 def refuse_variants(path: Path) -> None:
     """Files of other functional forms must not be read as this one."""
     if path.name.endswith(".sw.mod"):
         raise PotentialFileError(
-            path, None, "a modified Stillinger-Weber file (pair_style sw/mod, angles beyond a cutoff fade out)", "a .sw file"
+            path, None, "parameters of pair_style sw/mod (angles far from theta0 fade out)", "a .sw file"
         )
     if path.name.endswith((".poly", ".quip", ".spline")):
         raise PotentialFileError(path, None, f"a '{path.suffix}' file, another format", "a .sw file")
@@ -49,14 +53,6 @@ def _summary(lines: Sequence[str]) -> str:
     """The citation of the first line, which LAMMPS' files carry."""
     head = lines[0] if lines else ""
     return " ".join(head.split("CITATION:", 1)[1].split())[:200] if "CITATION:" in head else ""
-
-
-def _line(entries: dict[Triple, Entry], message: str) -> int | None:
-    """Line of the first entry that a message names."""
-    for key, entry in entries.items():
-        if f"entry {' '.join(key)}" in message:
-            return entry.line
-    return None
 
 
 def format_sw(params: SwParams) -> str:

@@ -24,6 +24,7 @@ from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, 
 from .model import pair_table, species_lookup, triple_table
 from .params import SwParams
 
+
 @cache
 def centre_kernel(dtype: torch.dtype) -> wp.Kernel:
     """Pass 1, see the module docstring."""

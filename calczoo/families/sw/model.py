@@ -54,8 +54,9 @@ def pair_table(params: SwParams) -> np.ndarray:
 
 
 def triple_table(params: SwParams) -> np.ndarray:
-    """(M, M, M, 2): lambda eps, cos theta0."""
-    return np.stack([params.get("lambda") * params.get("epsilon"), params.get("costheta0")], axis=-1)
+    """(M, M, M, 2): lambda eps, cos theta0; means of (i, j, k) and (i, k, j), which files round differently."""
+    columns = np.stack([params.get("lambda") * params.get("epsilon"), params.get("costheta0")], axis=-1)
+    return 0.5 * (columns + columns.transpose(0, 2, 1, 3))
 
 
 class SwTorch(TorchModel):

@@ -19,6 +19,10 @@ TWO_BODY = ("epsilon", "sigma", "a", "A", "B", "p", "q")
 MAX_CUTOFF = 100.0
 MAX_TOL = 0.01
 
+ROUNDING = 1e-3
+"""Published files round the two orders of a pair or triplet differently; the mean of both is used. A larger relative
+difference is an error."""
+
 
 @dataclass(frozen=True)
 class SwParams:
@@ -48,6 +52,7 @@ class SwParams:
             raise OptionError(f"sw: table has shape {table.shape}; expected {(m, m, m, len(NAMES))} with M >= 1")
         for i, j, k in np.ndindex(m, m, m):
             self._check_triple(i, j, k)
+            self._check_order(i, j, k)
         for i, j in np.ndindex(m, m):
             self._check_pair(i, j)
         if self.cutoff <= 0.0:
@@ -84,14 +89,26 @@ class SwParams:
             if value < 0.0 and name != "costheta0":
                 raise OptionError(f"sw entry {what}: {name} is {value:g}; it must not be negative")
 
+    def _check_order(self, i: int, j: int, k: int) -> None:
+        """A triplet has one energy, whichever of its outer atoms is named first."""
+        a, b, c = (self.elements[x] for x in (i, j, k))
+        strength, angle = self.get("lambda") * self.get("epsilon"), self.get("costheta0")
+        one, other = strength[i, j, k], strength[i, k, j]
+        if abs(one - other) > ROUNDING * max(one, other) or abs(angle[i, j, k] - angle[i, k, j]) > ROUNDING:
+            raise OptionError(
+                f"sw: lambda epsilon = {one:g}, costheta0 = {angle[i, j, k]:g} in entry {a} {b} {c}, but {other:g}, "
+                f"{angle[i, k, j]:g} in {a} {c} {b}; the energy of a triplet would depend on the order of the atoms"
+            )
+
     def _check_pair(self, i: int, j: int) -> None:
         a, b = self.elements[i], self.elements[j]
         reach = float(self.reaches()[i, j])
         if not 0.0 <= reach <= MAX_CUTOFF:
             raise OptionError(f"sw entry {a} {b} {b}: cutoff {reach:g} A; it must be between 0 and {MAX_CUTOFF:g} A")
-        for name in TWO_BODY:
-            one, other = self.pair(name)[i, j], self.pair(name)[j, i]
-            if one != other:
+        for name in (*TWO_BODY, "cutoff with tol"):
+            value = self.pair(name) if name in NAMES else self.reaches()
+            one, other = value[i, j], value[j, i]
+            if abs(one - other) > ROUNDING * max(one, other):
                 raise OptionError(
                     f"sw: {name} is {one:g} in entry {a} {b} {b} and {other:g} in {b} {a} {a}; the pair energy would "
                     "depend on the order of the atoms, so both must be equal"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import OptionError, PotentialFileError
-from ...files.lammps import Entry, Triple, choose_elements, energy_unit, read_entries
+from ...files.lammps import choose_elements, energy_unit, entry_line, read_entries
 from ...files.text import find_file, read_lines, sha256, write_atomic
 from .params import NAMES, TersoffParams
 
@@ -28,8 +28,11 @@ VARIANTS = {
 }
 
 
-def read_tersoff(name: str | os.PathLike, elements: Sequence[str] | None = None) -> TersoffParams:
+def read_tersoff(
+    name: str | os.PathLike, elements: Sequence[str] | None = None, labels: Sequence[str] | None = None
+) -> TersoffParams:
     """Read a .tersoff file; `elements` picks some of it (default: all). Entries of other elements are left out.
+    labels: the file's names for the elements, where they are not chemical symbols (see files/lammps.py).
 
     Raises PotentialFileError.
     """
@@ -39,28 +42,21 @@ def read_tersoff(name: str | os.PathLike, elements: Sequence[str] | None = None)
             raise PotentialFileError(path, None, f"parameters of {what}, another functional form", "a .tersoff file")
     lines = read_lines(path)
     entries = read_entries(path, lines, NAMES, OTHERS)
-    chosen = choose_elements(path, entries, elements)
-    table = np.array([[[entries[a, b, c].values for c in chosen] for b in chosen] for a in chosen], dtype=float)
+    chosen, names = choose_elements(path, entries, elements, labels)
+    table = np.array([[[entries[a, b, c].values for c in names] for b in names] for a in names], dtype=float)
     for energy in ("A", "B"):
         table[..., NAMES.index(energy)] *= energy_unit(path, lines)
     try:
         return TersoffParams(chosen, table, f"tersoff:{path.name}", _summary(lines), {path.name: sha256(path)})
     except OptionError as error:
-        raise PotentialFileError(path, _line(entries, str(error)), str(error), "a consistent parameter set") from error
+        line = entry_line(str(error), entries, chosen, names)
+        raise PotentialFileError(path, line, str(error), "a consistent parameter set") from error
 
 
 def _summary(lines: Sequence[str]) -> str:
     """The citation of the first line, which LAMMPS' files carry."""
     head = lines[0] if lines else ""
     return " ".join(head.split("CITATION:", 1)[1].split())[:200] if "CITATION:" in head else ""
-
-
-def _line(entries: dict[Triple, Entry], message: str) -> int | None:
-    """Line of the first entry that a message names."""
-    for key, entry in entries.items():
-        if f"entry {' '.join(key)}" in message:
-            return entry.line
-    return None
 
 
 def format_tersoff(params: TersoffParams) -> str:

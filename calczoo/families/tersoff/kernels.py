@@ -1,8 +1,8 @@
 """Tersoff in two Warp kernels: one over centres, one that gathers what neighbours owe each other.
 
-Pass 1 (`tersoff_centres`): atom n lists its neighbours in range (slots). For each bond s it adds up zeta and, in the same
-loop, d zeta/d r_t of every third atom t; once b(zeta) is known these are scaled and added to the slots' gradients, so that
-no exponential is evaluated twice. It leaves in `given[p]` the gradient dU_n/dr_p and the neighbour's share of the energy.
+Pass 1 (`tersoff_centres`): atom n lists its neighbours in range (slots). For each bond s it adds up zeta and, in the
+same loop, d zeta/d r_t of every third atom t; once b(zeta) is known these are scaled and added to the slots' gradients,
+so that no exponential is evaluated twice. It leaves in `given[p]` dU_n/dr_p and the neighbour's share of the energy.
 Pass 2 (core/warp_gather.py): atom n adds what arrives over its incoming pairs. No atomics; every item has one writer.
 
 Index letters: n atom, p directed pair, s t slots (neighbours of n in range), ab abc indices of species.

@@ -6,17 +6,22 @@ from ...compose import device_of
 from ...core.errors import OptionError
 from ...core.model import Model
 from ...core.threads import thread_count
+from ...files.lammps import parse_labels
 from ...registry import ModelRequest
 from .formats import read_tersoff
 from .params import TersoffParams
 
 
 def read(request: ModelRequest) -> TersoffParams:
-    """`tersoff:FILE`; `elements` picks a subset of the file's. Raises OptionError, PotentialFileError."""
-    request.check_options(())
+    """`tersoff:FILE`; `elements` picks a subset of the file's, option `labels` names them as the file does.
+
+    Raises OptionError, PotentialFileError.
+    """
+    request.check_options(("labels",))
     if request.args or request.model is None or isinstance(request.model, tuple):
         raise OptionError("tersoff: takes one file and nothing else, as in 'tersoff:Si.tersoff'")
-    return read_tersoff(request.model, request.elements)
+    labels = parse_labels(request.options.get("labels"))
+    return read_tersoff(request.model, request.elements, labels)
 
 
 def build(params: TersoffParams, request: ModelRequest) -> Model:

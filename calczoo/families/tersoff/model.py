@@ -7,9 +7,9 @@
     g      = gamma (1 + c^2/d^2 - c^2 / (d^2 + (cos theta - cos theta0)^2))
 
 The bond takes A, B, lambda1, lambda2, beta, n, R, D from entry (i, j, j), a term of zeta takes its own from (i, j, k).
-As in LAMMPS, b_ij goes over to its asymptotes where beta zeta is very small or very large, and the exponent of zeta is
-limited to +-69.0776. The site energy of the derivative is U_i = 1/2 sum_j of the above; the energies handed out give half
-of each bond term to i and half to j, as LAMMPS does; their sum is the same, and so is its gradient.
+As in LAMMPS, b_ij goes over to its asymptotes where beta zeta is very small or very large, and the exponent of zeta
+is limited to +-69.0776. The site energy of the derivative is U_i = 1/2 sum_j of the above; the energies handed out give
+half of each bond term to i and half to j, as LAMMPS does; their sum is the same, and so is its gradient.
 
 Source: J. Tersoff, Phys. Rev. B 37, 6991 (1988), doi:10.1103/PhysRevB.37.6991; Phys. Rev. B 39, 5566 (1989),
 doi:10.1103/PhysRevB.39.5566. Index letters: n atom, p q directed pairs of one atom.
@@ -40,10 +40,10 @@ def species_lookup(symbols: tuple[str, ...], device: torch.device) -> torch.Tens
 
 
 def pair_table(params: TersoffParams) -> np.ndarray:
-    """(M, M, 12): list^2, R, D, A, lambda1, B, lambda2, beta, n, x_small, x_tiny, x_large, x_huge: bounds of beta zeta
-    where the asymptotes of the bond order begin (see `bond_order`); list: reach of j as bond partner or as third atom."""
+    """(M, M, 13): list^2, R, D, A, lambda1, B, lambda2, beta, n, small, tiny, large, huge. list: reach of j as bond
+    partner or as third atom; the last four are bounds of beta zeta, see `bond_order`."""
     reach = params.get("R") + params.get("D")
-    n = params.pair("n")
+    n = np.where(params.pair("B") > 0.0, params.pair("n"), 1.0)  # without attraction there is no bond order
     large, huge = (2e-8 * n) ** (-1.0 / n), (2e-16 * n) ** (-1.0 / n)
     first = [reach.max(axis=1) ** 2, *(params.pair(x) for x in ("R", "D", "A", "lambda1", "B", "lambda2", "beta"))]
     return np.stack([*first, n, 1.0 / large, 1.0 / huge, large, huge], axis=-1)

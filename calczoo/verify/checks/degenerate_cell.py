@@ -21,7 +21,7 @@ def _cases(ctx: Context) -> dict[str, Atoms]:
         "cell vectors in one plane": size * np.array([[1.0, 0, 0], [0, 1.0, 0], [1.0, 1.0, 0]]),
         "two cell vectors parallel": size * np.array([[1.0, 0, 0], [2.0, 0, 0], [0, 0, 1.0]]),
     }
-    return {label: Atoms(atoms.symbols, positions=atoms.positions, cell=cell, pbc=True) for label, cell in cells.items()}
+    return {k: Atoms(atoms.symbols, positions=atoms.positions, cell=cell, pbc=True) for k, cell in cells.items()}
 
 
 def run(ctx: Context) -> Outcome:

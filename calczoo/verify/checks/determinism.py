@@ -13,7 +13,8 @@ def run(ctx: Context) -> Outcome:
     worst, what = 0.0, ""
     for group in ctx.groups():
         rng = ctx.rng("determinism", group)
-        cases = {"cluster": diamond_cluster(group, ctx.d(group), rng), "crystal": fcc(group, ctx.d(group), rng, (2, 1, 1))}
+        d = ctx.d(group)
+        cases = {"cluster": diamond_cluster(group, d, rng), "crystal": fcc(group, d, rng, (2, 1, 1))}
         for kind, atoms in cases.items():
             label = f"{name_of(group)} {kind}"
             ctx.save(label, atoms)

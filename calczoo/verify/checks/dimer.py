@@ -81,7 +81,8 @@ def run(ctx: Context) -> Outcome:
         for j in jumps:
             if j.size / limits[j.channel] > worst:
                 worst = j.size / limits[j.channel]
-                what = f"{name}: {('E', 'dE/dr')[j.channel]} jumps by {j.size:.3g} {('eV', 'eV/A')[j.channel]} at {j.x:.5f} A"
+                curve, unit = (("E", "eV"), ("dE/dr", "eV/A"))[j.channel]
+                what = f"{name}: {curve} jumps by {j.size:.3g} {unit} at {j.x:.5f} A"
         if dimer.has_slope and not jumps:
             entry |= _order(dimer, low, high, points)
             orders.append(entry["continuous"])

@@ -53,7 +53,7 @@ def run(ctx: Context) -> Outcome:
         atoms = fcc(group, lattice.d, ctx.rng("forces", group), repeat, strain=0.01)
         errors[name_of(group)], info = force_error(ctx, ctx.save(name_of(group), atoms), lattice.d)
         details[name_of(group)] = {**info, "lattice_constant": lattice.a, "lattice": lattice.note}
-    return graded(errors, "eV/A", ctx.groups_note(), {"structures": details})
+    return graded(errors, ctx.tolerances, "eV/A", ctx.groups_note(), {"structures": details})
 
 
 CHECK = Check("forces", "forces by numerical derivative", run, order=40, needs=("energy", "forces"), graded=True)

@@ -32,7 +32,7 @@ def _start(ctx: Context, group: tuple[str, ...]) -> tuple[Atoms, np.ndarray, flo
     atoms.calc = ctx.calc
     FIRE(atoms, logfile=None).run(fmax=0.01, steps=60 if ctx.quick else 150)
     atoms.calc = None
-    omega = highest_frequency(lambda a: _force(ctx, a), atoms, 0.004 * d)
+    omega = highest_frequency(lambda many: [r["forces"] for r in ctx.compute_many(many, ("forces",))], atoms, 0.004 * d)
     mass = atoms.get_masses()
     speed = 0.01 * d * omega * np.sqrt(mass.min() / mass)  # kT = m_min omega^2 u^2
     v = rng.normal(size=(len(atoms), 3)) * speed[:, None]

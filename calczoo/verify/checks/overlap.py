@@ -21,7 +21,7 @@ def _cases(ctx: Context) -> dict[str, Atoms]:
     close.positions[5] = close.positions[2] + np.array([3e-4, -2e-4, 1e-4])
     through = crystal.copy()
     through.positions[1] = through.positions[0] + crystal.cell.array[0]
-    return {"two atoms on one spot": same, "two atoms 0.0004 A apart": close, "an atom on the image of another": through}
+    return {"two atoms on one spot": same, "two atoms 0.0004 A apart": close, "an atom on another's image": through}
 
 
 def run(ctx: Context) -> Outcome:

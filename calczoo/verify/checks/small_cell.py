@@ -20,7 +20,8 @@ def _one(symbol: str, d: float, rng: np.random.Generator) -> Atoms:
 def _two(group: tuple[str, ...], d: float, rng: np.random.Generator) -> Atoms:
     """Two atoms in a body-centred cell of the same density: forces that are not zero by symmetry."""
     a = d * (1.0 / 2**0.5 * 2) ** (1 / 3)
-    atoms = Atoms(choose_species(group, 2, rng), scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=a * np.eye(3), pbc=True)
+    symbols = choose_species(group, 2, rng)
+    atoms = Atoms(symbols, scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=a * np.eye(3), pbc=True)
     atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.05 * rng.uniform(-1, 1, (3, 3))), scale_atoms=True)
     atoms.positions += 0.06 * d * rng.uniform(-1, 1, (2, 3))
     return atoms

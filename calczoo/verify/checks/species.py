@@ -38,15 +38,15 @@ def run(ctx: Context) -> Outcome:
         try:
             ctx.compute(atoms, ("energy", "forces"))
             seen |= set(species)
-        except Exception as error:  # hides: an evaluation that fails; each is reported, and its species must occur elsewhere
+        except Exception as error:  # hides: one failed evaluation, reported; others must succeed
             errors[name_of(species)] = f"{type(error).__name__}: {error}"
             ctx.forget()
     missing = [e for e in ctx.elements if e not in seen]
     details = {"combinations": len(cases), "failed": errors}
     if missing:
         first = errors.get(missing[0], "")
-        return Outcome(FAIL, len(missing), "species", 0, f"no successful evaluation of {', '.join(missing)}: {first}",
-                       details=details)
+        reason = f"no successful evaluation of {', '.join(missing)}: {first}"
+        return Outcome(FAIL, len(missing), "species", 0, reason, details=details)
     if errors:
         note = "; ".join(x for x in (f"{len(errors)} of {len(cases)} combinations failed", note) if x)
     return Outcome(PASS, 0, "species", 0, note, details=details)

@@ -55,7 +55,7 @@ def run(ctx: Context) -> Outcome:
         atoms = fcc(group, lattice.d, ctx.rng("stress", group), (2, 1, 1), strain=0.03)
         errors[name_of(group)], info = stress_error(ctx, ctx.save(name_of(group), atoms))
         details[name_of(group)] = {**info, "lattice_constant": lattice.a, "lattice": lattice.note}
-    return graded(errors, "eV/A^3", ctx.groups_note(), {"structures": details})
+    return graded(errors, ctx.tolerances, "eV/A^3", ctx.groups_note(), {"structures": details})
 
 
 CHECK = Check("stress", "stress by numerical derivative", run, order=50, needs=("energy", "stress"), graded=True)

@@ -22,6 +22,7 @@ from ..structures import repeats
 IMAGINARY = 0.02  # of the highest frequency: less is noise of the interpolation
 DRIFT_GATE = 0.01  # of the largest force constant
 KJ_MOL = kJ / mol
+DERIVED = ("zero_point", "free_energy", "entropy", "heat_capacity")
 SPECIAL = {"GAMMA": "G"}
 
 
@@ -81,7 +82,8 @@ class _Supercell:
         worst = 0.0
         for distance, moved in zip(self.distances, forces, strict=True):
             self.phonon.generate_displacements(distance=distance)
-            self.phonon.produce_force_constants(forces=np.array([f - rest for f in moved]), show_drift=False)
+            self.phonon.forces = np.array([f - rest for f in moved])
+            self.phonon.produce_force_constants(show_drift=False)
             raw = self.phonon.force_constants
             worst = max(worst, float(np.abs(raw.sum(axis=1)).max() / np.abs(raw).max()))
             self.phonon.symmetrize_force_constants(show_drift=False)
@@ -201,22 +203,17 @@ def _thermal(cell: _Supercell, s, result: PropertyResult) -> None:
     temperatures = np.arange(0.0, 1001.0, 20.0)
     at = int(np.abs(temperatures - s.temperature).argmin())
     n = len(cell.phonon.primitive)
-    tables, highest = [], []
+    tables = []
     for k, mesh in ((1, s.mesh), (0, 0.7 * s.mesh), (0, s.mesh)):
         phonon = cell.use(k)
         phonon.run_mesh(mesh, is_gamma_center=True)
         phonon.run_thermal_properties(temperatures=temperatures, exclude_gamma_acoustic=True)
         table = phonon.get_thermal_properties_dict()
-        highest.append(float(np.max(phonon.get_mesh_dict()["frequencies"])))
         tables.append({
             "free_energy": np.array(table["free_energy"]) * KJ_MOL / n,
             "entropy": np.array(table["entropy"]) * KJ_MOL / 1e3 / n,
             "heat_capacity": np.array(table["heat_capacity"]) * KJ_MOL / 1e3 / n,
         })  # fmt: skip
-    result.add(
-        "highest", "Highest frequency", highest[2], "THz", error=abs(highest[0] - highest[2]) / 3,
-        error_source="two displacement magnitudes",
-    )  # fmt: skip
     phonon.run_total_dos()
     dos = phonon.get_total_dos_dict()
     f, g = np.array(dos["frequency_points"]), np.array(dos["total_dos"])
@@ -243,6 +240,10 @@ def _stability(cell: _Supercell, result: PropertyResult) -> None:
     exact = float(_frequencies(phonon, cell.exact_points()).min())
     lowest, highest = float(min(path.min(), exact)), float(path.max())
     result.add(
+        "highest", "Highest frequency on the path", highest, "THz", error=result.data["frequency_error"],
+        error_source="two displacement magnitudes",
+    )  # fmt: skip
+    result.add(
         "lowest", "Lowest frequency", lowest, "THz", error=result.data["frequency_error"],
         error_source="two displacement magnitudes", note="negative: imaginary, the crystal is unstable",
     )  # fmt: skip
@@ -253,13 +254,14 @@ def _stability(cell: _Supercell, result: PropertyResult) -> None:
             Status.UNSTABLE,
             f"imaginary modes, lowest {lowest:.2f} THz: the crystal is not a minimum of this model; free energy and "
             "heat capacity leave these modes out",
+            ["lowest", *DERIVED, *(v.name for v in result.values if v.unit == "THz" and (v.value or 0) < limit)],
         )
     elif lowest < limit:
         result.flag(
             Status.SUSPICIOUS,
             f"imaginary frequencies ({lowest:.2f} THz) only between the q points that are exact in this supercell: "
             "check with mode='full'",
-            ("lowest", "free_energy", "entropy", "heat_capacity", "zero_point"),
+            ("lowest", *DERIVED),
         )
     if highest > 130 or highest <= 0:
         result.flag(Status.SUSPICIOUS, f"the highest frequency is {highest:.1f} THz")

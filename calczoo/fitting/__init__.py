@@ -1,0 +1,54 @@
+"""Fitting: data sets, linear least squares, error tables. What is fitted is in each family's `fit.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .report import FitReport, Progress
+
+__all__ = ["run_fit"]
+
+
+def run_fit(
+    family: str,
+    train: str | Path,
+    test: str | Path | None = None,
+    elements: str | Iterable[str] | None = None,
+    out: str | Path = "fitted",
+    quadratic: bool = False,
+    options: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> FitReport:
+    """Fit a model of `family` to a data file and write it.
+
+    train, test: extended XYZ files; elements: default those of the training set; out: path without suffix of the files
+    to write (a family's suffix is cut off); options: the family's own, see its `fit`.
+
+    Raises UnknownCalculator, OptionError (the family cannot be trained, unknown option), DataError, FitError.
+    """
+    import time
+
+    from ..core.elements import parse_elements
+    from ..core.errors import OptionError
+    from ..registry import get_family, load_object
+    from .data import read_dataset
+    from .report import FitReport
+
+    start = time.perf_counter()
+    found = get_family(family)
+    if not found.fit:
+        raise OptionError(f"'{family}' cannot be trained here; families that can: calczoo list --can fit")
+    data = read_dataset(train)
+    held = None if test is None else read_dataset(test)
+    result = load_object(found.fit)(
+        data, held, parse_elements(elements), quadratic=quadratic, progress=progress, **(options or {})
+    )
+    stem = Path(out).expanduser()
+    if stem.suffix in (".snap", ".snapcoeff", ".snapparam", ".json"):
+        stem = stem.with_suffix("")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    files = tuple(result.write(stem))
+    return FitReport(family, result, files, time.perf_counter() - start)

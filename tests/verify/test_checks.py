@@ -1,0 +1,72 @@
+"""Every check passes for a correct calculator, and fails for one that is broken in just that way."""
+
+from __future__ import annotations
+
+import pytest
+
+from calczoo.verify import CHECKS, Context, run_check
+from verify import toys
+
+BROKEN = {
+    "species": [toys.NoNickel],
+    "periodicity": [toys.MixedPbcAsFull],
+    "permutation": [toys.OrderMatters],
+    "forces": [toys.WrongForces],
+    "stress": [toys.WrongStress],
+    "dimer": [toys.Truncated, toys.Kinked],
+    "objectivity": [toys.KnowsDirections],
+    "inversion": [toys.Chiral],
+    "threads": [toys.SharedScratch],
+    "memory": [toys.Leaky],
+    "extensivity": [toys.Superlinear],
+    "isolated_atoms": [toys.FeelsTheBox],
+    "determinism": [toys.Random],
+    "small_cell": [toys.NearestImageOnly],
+    "reuse": [toys.StaleNeighbours],
+    "unsupported_element": [toys.TakesAnything],
+    "batch": [toys.BatchMixesUp],
+    "float32_gap": [toys.Good],  # whose single precision variant is another model
+    "nve": [toys.WrongForces],
+    "nan_input": [toys.SwallowsNan, toys.PassesNanOn],
+    "overlap": [toys.SoftCore],
+    "empty": [toys.SomethingFromNothing],
+    "degenerate_cell": [toys.IgnoresFlatCells],
+    "outside_cell": [toys.NeverWraps],
+    "odd_cells": [toys.SkewBlind],
+    "stress_nonperiodic": [toys.StressOfNothing],
+}
+
+PAIRS = [(name, toy) for name, many in BROKEN.items() for toy in many]
+
+
+@pytest.fixture(scope="module")
+def good() -> Context:
+    return Context(toys.Batched, ["Cu", "Ni"], quick=True, seed=7, float32=toys.Single)
+
+
+def test_every_check_has_a_broken_toy():
+    assert set(BROKEN) == set(CHECKS)
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_good_calculator_passes(name, good):
+    result = run_check(name, good)
+    assert result.status == "pass", str(result) + result.details.get("traceback", "")
+    if CHECKS[name].graded:
+        assert result.grade == "A"
+
+
+@pytest.mark.parametrize(("name", "toy"), PAIRS, ids=[f"{n}-{t.__name__}" for n, t in PAIRS])
+def test_broken_calculator_fails(name, toy):
+    elements = ["Cu", "Ni"] if name == "species" else ["Cu"]
+    result = run_check(name, Context(toy, elements, quick=True, seed=7, float32=toys.Shifted))
+    assert result.status == "fail"
+    assert result.reason or result.value is not None
+    assert "traceback" not in result.details  # found by the check, not by accident
+
+
+@pytest.mark.parametrize("toy", [toys.Chiral, toys.Kinked, toys.Superlinear])
+def test_a_fault_is_seen_by_its_own_check_only(toy):
+    context = Context(toy, ["Cu"], quick=True, seed=7)
+    for name in ("permutation", "objectivity", "determinism", "reuse"):
+        assert run_check(name, context).status == "pass"
