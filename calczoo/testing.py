@@ -66,36 +66,39 @@ class CalculatorConformance:
     quick: ClassVar[bool] = True
     seed: ClassVar[int] = DEFAULT_SEED
     make_float32_calculator: ClassVar[Callable[..., Any] | None] = None
+    _verification: ClassVar[Context]
 
     def make_calculator(self) -> Any:
         """A fresh ASE calculator. To be defined in the derived class."""
         raise OptionError(f"{type(self).__name__} lacks make_calculator(self), which returns a fresh ASE calculator")
 
-    @pytest.fixture(scope="class")
-    def verification(self, request: pytest.FixtureRequest) -> Context:
-        """What the checks of one class share: the calculator and its lattice constants."""
-        cls = request.cls
-        self._check_settings(cls)
-        maker = cls()
-        return Context(
-            maker.make_calculator,
-            cls.elements,
-            quick=cls.quick,
-            seed=cls.seed,
-            dtype=cls.dtype,
-            tolerances=cls.tolerances,
-            float32=maker.make_float32_calculator,
-        )
+    @classmethod
+    def verification(cls) -> Context:
+        """What the tests of one class share: the calculator and its lattice constants."""
+        if "_verification" not in vars(cls):  # not inherited: a derived class may have another calculator
+            cls._check_settings()
+            maker = cls()
+            cls._verification = Context(
+                maker.make_calculator,
+                cls.elements,
+                quick=cls.quick,
+                seed=cls.seed,
+                dtype=cls.dtype,
+                tolerances=cls.tolerances,
+                float32=maker.make_float32_calculator,
+            )
+        return cls._verification
 
     @pytest.mark.parametrize("check", list(CHECKS))
-    def test_check(self, check: str, verification: Context) -> None:
+    def test_check(self, check: str) -> None:
+        context = self.verification()
         if check in self.not_applicable:
             pytest.skip(f"declared not applicable: {self.not_applicable[check]}")
         limits = {"forces": self.worst_force_grade, "stress": self.worst_stress_grade}
-        assert_passes(run_check(check, verification), limits.get(check))
+        assert_passes(run_check(check, context), limits.get(check))
 
-    @staticmethod
-    def _check_settings(cls: type[CalculatorConformance]) -> None:
+    @classmethod
+    def _check_settings(cls) -> None:
         if cls.make_calculator is CalculatorConformance.make_calculator:
             raise OptionError(f"{cls.__name__} lacks make_calculator(self), which returns a fresh ASE calculator")
         if unknown := sorted(set(cls.not_applicable) - set(CHECKS)):

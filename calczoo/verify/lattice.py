@@ -48,7 +48,7 @@ def find_lattice(energy: Callable[[float], float], symbols: Sequence[str]) -> La
         choice = [i for i in minima if d[i] <= usual[1]] or minima
         if choice:
             best = min(choice, key=lambda i: e[i])
-            return Lattice(round(_golden(energy, d[best - 1], d[best + 1]), 4), True, "energy minimum of fcc")
+            return Lattice(round(float(_golden(energy, d[best - 1], d[best + 1])), 4), True, "energy minimum of fcc")
     return Lattice(round(1.1 * guess, 4), False, "no energy minimum of fcc; distance from covalent radii")
 
 

@@ -87,8 +87,8 @@ def run_checks(
     """Verify any ASE calculator.
 
     `make_calculator` makes a fresh calculator (an instance is accepted; checks that need several are then n/a).
-    `elements` are those it is meant for; `names` restricts the checks; `quick` takes fewer elements and evaluations, and
-    the results say so; `progress(name, number, total)` is called before each check; `save_to` is a folder for the
+    `elements` are those it is meant for; `names` restricts the checks; `quick` takes fewer elements and evaluations, as
+    the results then say; `progress(name, number, total)` is called before each check; `save_to` is a folder for the
     configurations (`<check>.extxyz`); `float32` makes the same model in single precision; `dtype` is the precision of
     `make_calculator` and chooses the tolerances, which `tolerances` overrides.
     Raises OptionError for unknown names, elements or dtype; errors of the calculator become failed checks.

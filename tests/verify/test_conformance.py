@@ -56,4 +56,4 @@ def test_not_applicable_is_skipped():
 def test_wrong_settings(attributes, message):
     kit = type("Wrong", (CalculatorConformance,), {"elements": ["Cu"], **attributes})
     with pytest.raises(OptionError, match=message):
-        kit._check_settings(kit)
+        kit.verification()

@@ -31,7 +31,7 @@ def test_smooth_derivative_reaches_rounding(x):
 
 
 def test_derivative_of_a_spline_table_with_coarse_digits():
-    """Knots closer than the first step and values rounded to six digits: only small steps see the spline's own slope."""
+    """Knots closer than the first step, values of six digits: only small steps see the spline's own slope."""
     r = np.arange(1.0, 6.0, 2e-3)
     table = CubicSpline(r, np.round(np.exp(-r), 6))
     slope = table.derivative()
@@ -42,10 +42,11 @@ def test_derivative_of_a_spline_table_with_coarse_digits():
     assert np.mean(np.abs(found[:, 0] - exact) < 10 * found[:, 1]) > 0.9
 
 
-def test_error_estimate_sees_a_kink():
-    kink = 1.0 + 1e-7  # closer than the smallest step
-    value, error = _derivative(lambda t: t + abs(t - kink), 1.0)
-    assert error > 0.01
+@pytest.mark.parametrize("distance", [1e-7, 1e-4, 3e-3])
+def test_error_estimate_sees_a_break_of_curvature(distance):
+    value, error = _derivative(lambda t: t + 10 * max(t - 1 - distance, 0.0) ** 2, 1.0)
+    assert abs(value - 1) < 10 * error
+    assert error < 1e-3
 
 
 def test_weighted_error_is_the_formula():

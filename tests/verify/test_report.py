@@ -177,8 +177,8 @@ def test_many_elements_quickly():
 
 
 def test_emt():
-    report = run_checks(EMT, ["Cu", "Al"], names=["species", "forces", "stress", "dimer", "overlap"], quick=True)
-    assert report["forces"].grade == report["stress"].grade == "A"
+    report = run_checks(EMT, ["Cu"], names=["species", "forces", "dimer", "overlap"], quick=True)
+    assert report["forces"].grade == "A"
     assert report["dimer"].status == "fail"  # its neighbour list ends before its cutoff function does
     assert "at 5.8768" in report["dimer"].reason
     assert report["overlap"].status == "fail"

@@ -14,7 +14,7 @@ SIZE = {"Cu": 2.5, "Ni": 2.4, "Al": 2.8}
 
 
 class Good(Calculator):
-    """E_i = 1/2 sum_j s phi + c rho_i^2, phi = D (x^2 - 2 x), x = exp(-a (r - r0)), rho = sum_j s, s = (1 - (r/rc)^2)^4.
+    """E_i = 1/2 sum s phi + c rho^2, phi = D (x^2 - 2 x), x = exp(-a (r - r0)), rho = sum s, s = (1 - (r/rc)^2)^4.
 
     Smooth at the cutoff up to the third derivative; image atoms by brute force; refuses bad input.
     """

@@ -57,7 +57,6 @@ class Property:
 SUITES = {
     "all": None,
     "static": ("lattice", "eos", "elastic"),
-    "mechanics": ("lattice", "eos", "elastic"),
     "vibrations": ("lattice", "phonons"),
     "defects": ("lattice", "vacancy"),
 }

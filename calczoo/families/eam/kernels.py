@@ -228,7 +228,7 @@ def sites_kernel(dtype: torch.dtype, many: bool) -> wp.Kernel:
         w5 = fp * f5 + half * p5
         virials[n] = mat33(fp * f0 + half * p0, w5, w4, w5, fp * f1 + half * p1, w3, w4, w3, fp * f2 + half * p2)
 
-    return make_kernel(eam_sites, f"eam_sites_{_tag(dtype, many)}", FLAGS)
+    return make_kernel(eam_sites, f"eam_sites_{tag(dtype, many)}", FLAGS)
 
 
 @cache
@@ -268,10 +268,10 @@ def forces_kernel(dtype: torch.dtype) -> wp.Kernel:
             o = o + 1
         forces[n] = forces[n] + vec3(fx, fy, fz)
 
-    return make_kernel(eam_forces, f"eam_forces_{_tag(dtype)}", FLAGS)
+    return make_kernel(eam_forces, f"eam_forces_{tag(dtype)}", FLAGS)
 
 
-def _tag(dtype: torch.dtype, many: bool = False) -> str:
+def tag(dtype: torch.dtype, many: bool = False) -> str:
     return ("f64" if dtype == torch.float64 else "f32") + ("_many" if many else "")
 
 
@@ -289,7 +289,7 @@ class EamWarp(WarpModel):
         self.many = len(params.elements) > 1
         self.table = torch.tensor(rows.reshape(-1), dtype=dtype, device=device)
         self.cubics = torch.tensor(cubics.reshape(-1), dtype=dtype, device=device)
-        self.n_cubics = cubics.shape[1]
+        self.n_cubics, self.width = cubics.shape[1], rows.shape[-1]
         self._padded: tuple = (lambda: None, None, None)
 
     def padded(self, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
@@ -336,5 +336,5 @@ class EamWarp(WarpModel):
         if "pair_gradients" in need:
             from .angular import pair_gradients
 
-            gradients = pair_gradients(self, system, pairs, embedding_slope, None)
+            gradients = pair_gradients(self, system, pairs, tables, embedding_slope)
         return Local(energies, gradients, forces, virials)

@@ -52,6 +52,8 @@ def build(params: EamParams, request: ModelRequest) -> Model:
         from .model import EamTorch
 
         return EamTorch(params, device, dtype)
-    from .kernels import EamWarp
-
-    return EamWarp(params, device, dtype, thread_count(request.threads))
+    if params.style == "adp":
+        from .angular import AdpWarp as Fast
+    else:
+        from .kernels import EamWarp as Fast
+    return Fast(params, device, dtype, thread_count(request.threads))

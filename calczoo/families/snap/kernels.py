@@ -16,7 +16,7 @@ from ...core.system import System
 from ...core.threads import split
 from ...core.warp_base import FAST, make_kernel
 from ...core.warp_model import WP_DTYPE, WP_VEC3, WarpModel, as_warp, wants_gradients
-from . import native
+from . import native, native_pairs, native_products
 from .adjoint import adjoint_map, chains, couplings_of, full_map, generators
 from .params import SnapParams
 
@@ -263,14 +263,14 @@ def _kernel(dtype: torch.dtype, lanes: int) -> wp.Kernel:
         stub.__name__ = stub.__qualname__ = f"snap_{name}_{real}_{lanes}"
         return wp.func_native(native.text(source, c_type, lanes))(stub)
 
-    neighbours = function(native.neighbours(), "neighbours")
-    densities = function(native.densities(), "densities")
-    expand = function(native.expand(), "expand")
-    components = function(native.contraction(adjoint=False), "components")
-    coefficients = function(native.coefficients(), "coefficients")
-    adjoint = function(native.contraction(adjoint=True), "adjoint")
-    rotations = function(native.rotations(), "rotations")
-    pair_gradients = function(native.gradients(), "gradients")
+    neighbours = function(native_pairs.neighbours(), "neighbours")
+    densities = function(native_pairs.densities(), "densities")
+    expand = function(native_products.expand(), "expand")
+    components = function(native_products.contraction(adjoint=False), "components")
+    coefficients = function(native_products.coefficients(), "coefficients")
+    adjoint = function(native_products.contraction(adjoint=True), "adjoint")
+    rotations = function(native_products.rotations(), "rotations")
+    pair_gradients = function(native_pairs.gradients(), "gradients")
     quadratic, want_g, want_b, user_beta = (native.OFFSETS.index(k) for k in _FLAGS)
 
     def snap(

@@ -87,7 +87,7 @@ class SnapTorch(TorchModel):
             with torch.enable_grad():
                 part = vectors[first:last].detach().requires_grad_(True)
                 sites = self._energies(self._components(system, pairs, part, *chunk, first), chunk, system)
-                if last > first:
+                if last > first and sites.requires_grad:  # 2J = 0 without switching depends on no vector
                     (gradients[first:last],) = torch.autograd.grad(sites.sum(), part)
             energies[chunk[0] : chunk[1]] = sites.detach()
         return Local(energies, pair_gradients=gradients, extra=extra)
