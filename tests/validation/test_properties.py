@@ -159,7 +159,7 @@ def test_noisy_forces_do_not_pass(wrapped):
     def noisy(results, atoms):
         seed = int(1e8 * abs(atoms.cell.array.sum() + atoms.positions.sum())) % 2**32
         kicks = np.random.default_rng(seed)
-        forces = results["forces"] + 3e-2 * kicks.normal(size=results["forces"].shape)
+        forces = results["forces"] + (len(atoms) > 1) * 3e-2 * kicks.normal(size=results["forces"].shape)
         return {**results, "forces": forces, "stress": results["stress"] + 2e-4 * kicks.normal(size=6)}
 
     names = ["elastic", "phonons"]

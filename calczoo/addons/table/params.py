@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +16,10 @@ Pair = tuple[str, str]
 STYLES = ("linear", "lookup", "spline")
 GRIDS = ("file", "r", "rsq")
 MAX_POINTS = 10_000_000
+MAX_VALUE = 1e30
+MAX_RADIUS = 100.0
+MIN_STEP = 1e-12
+"""Radii (A) closer than this, or values larger than MAX_VALUE (eV), cannot be joined by a spline in float64."""
 
 
 def sorted_pair(a: str, b: str) -> Pair:
@@ -57,15 +60,17 @@ class TableEntry:
             raise OptionError(f"{what}: r, energy and force must be three lists of one length of at least 2")
         if not all(np.isfinite(a).all() for a in (self.r, self.energy, self.force)):
             raise OptionError(f"{what}: every value must be a finite number")
+        if max(np.abs(a).max() for a in (self.r, self.energy, self.force)) > MAX_VALUE:
+            raise OptionError(f"{what}: every value must be at most {MAX_VALUE:g}")
         if self.grid not in GRIDS:
             raise OptionError(f"{what}: grid is {self.grid!r}; allowed are {', '.join(GRIDS)}")
         if self.grid != "file" and (self.r_lo is None or self.r_hi is None or not self.r_lo < self.r_hi):
             raise OptionError(f"{what}: an even grid needs r_lo < r_hi, not {self.r_lo} and {self.r_hi}")
-        if self.end_slopes is not None and not all(map(math.isfinite, self.end_slopes)):
+        if self.end_slopes is not None and not all(abs(s) <= MAX_VALUE for s in self.end_slopes):
             raise OptionError(f"{what}: slopes of the force at the ends are {self.end_slopes}; they must be finite")
         low, high = self.inner, float(self.radii()[-1] if self.grid == "file" else self.r_hi)
-        if not (low > 0.0 and (np.diff(self.radii()) > 0).all()):
-            raise OptionError(f"{what}: radii must be positive and ascend strictly")
+        if not (low >= MIN_STEP and (np.diff(self.radii()) >= MIN_STEP).all() and high <= MAX_RADIUS):
+            raise OptionError(f"{what}: radii must be positive, at most {MAX_RADIUS:g} A, and ascend strictly")
         if not low < self.outer <= high:
             raise OptionError(f"{what}: cutoff {self.outer:g} A is outside of the table ({low:g} to {high:g} A)")
 

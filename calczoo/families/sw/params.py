@@ -18,6 +18,7 @@ NAMES = ("epsilon", "sigma", "a", "lambda", "gamma", "costheta0", "A", "B", "p",
 TWO_BODY = ("epsilon", "sigma", "a", "A", "B", "p", "q")
 MAX_CUTOFF = 100.0
 MAX_TOL = 0.01
+MAX_POWER = 100.0
 
 ROUNDING = 1e-3
 """Published files round the two orders of a pair or triplet differently; the mean of both is used. A larger relative
@@ -88,6 +89,8 @@ class SwParams:
                 raise OptionError(f"sw entry {what}: {name} is {value}; it must be a finite number")
             if value < 0.0 and name != "costheta0":
                 raise OptionError(f"sw entry {what}: {name} is {value:g}; it must not be negative")
+            if value > MAX_POWER and name in ("sigma", "p", "q"):
+                raise OptionError(f"sw entry {what}: {name} is {value:g}; it must be at most {MAX_POWER:g}")
 
     def _check_order(self, i: int, j: int, k: int) -> None:
         """A triplet has one energy, whichever of its outer atoms is named first."""

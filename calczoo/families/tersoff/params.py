@@ -95,8 +95,8 @@ class TersoffParams:
                 raise OptionError(f"{what}: {name} is {value:g}; it must not be negative")
         if values["m"] not in (1.0, 3.0):
             raise OptionError(f"{what}: m is {values['m']:g}; it must be 1 or 3")
-        if values["d"] == 0.0:
-            raise OptionError(f"{what}: d is 0; it must be positive, the angular term divides by it")
+        if values["d"] < 1e-6:
+            raise OptionError(f"{what}: d is {values['d']:g}; it must be at least 1e-6, the angular term divides by it")
         if not 0.0 < values["R"] + values["D"] <= MAX_CUTOFF or values["D"] > values["R"]:
             raise OptionError(
                 f"{what}: R is {values['R']:g} and D is {values['D']:g}; needed is 0 <= D <= R and "
@@ -106,8 +106,8 @@ class TersoffParams:
     def _check_pair(self, i: int, j: int) -> None:
         a, b = self.elements[i], self.elements[j]
         n = float(self.pair("n")[i, j])
-        if self.pair("B")[i, j] > 0.0 and not 1e-2 <= n <= 1e3:
-            raise OptionError(f"tersoff entry {a} {b} {b}: n is {n:g}; the exponent of a bond must be 0.01 to 1000")
+        if self.pair("B")[i, j] > 0.0 and not 0.1 <= n <= 1e3:
+            raise OptionError(f"tersoff entry {a} {b} {b}: n is {n:g}; the exponent of a bond must be 0.1 to 1000")
         for name in TWO_BODY:
             one, other = self.pair(name)[i, j], self.pair(name)[j, i]
             if abs(one - other) > ROUNDING * max(one, other):

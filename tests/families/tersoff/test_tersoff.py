@@ -155,7 +155,7 @@ def test_real_units_are_converted(tmp_path, silicon):
         ("Si 3.0 1.0", "Si 2.0 1.0", 1, "m is 2; it must be 1 or 3"),
         ("3.0 0.2", "3.0 3.2", 1, "needed is 0 <= D <= R"),
         ("3.0 0.2", "1e9 0.2", 1, "0 < R . D <= 100"),
-        ("2.0417", "0", 1, "d is 0"),
+        ("2.0417", "0", 1, "d is 0; it must be at least 1e-6"),
         ("22.956", "0", 1, "n is 0; the exponent of a bond"),
         ("3.2394 3264.7", "3.2394", 1, "ends after 13 numbers"),
         ("3264.7", "3264.7 14 14 0.95 14", 1, "18 numbers: the format of a .tersoff.zbl file"),
