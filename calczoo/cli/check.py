@@ -25,6 +25,7 @@ from .common import (
     Threads,
     emit,
     foreign_calculator,
+    show,
     zoo_calculator,
 )
 
@@ -93,11 +94,7 @@ def command(
 
 
 def _print(report: Any, title: str) -> None:
-    import sys
-
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 200).print(report.table(f"Verification of {title}"))
+    show(report.table(f"Verification of {title}"))
     print(
         "all checks that apply passed" if report.ok else f"{len(report.failed)} of {len(report.results)} checks failed"
     )

@@ -58,9 +58,15 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print a table; when stdout is no terminal, nothing is cut off."""
+def show(renderable: Any, markup: bool = False) -> None:
+    """Print something of rich's; where stdout is no terminal, wide enough to cut nothing off."""
     from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 180, highlight=False, markup=markup).print(renderable)
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a plain table."""
     from rich.table import Table
 
     grid = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
@@ -68,7 +74,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
         grid.add_column(column, overflow="fold")
     for row in rows:
         grid.add_row(*(str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 240, soft_wrap=False, highlight=False, markup=False).print(grid)
+    show(grid)
 
 
 class Progress:

@@ -129,7 +129,6 @@ def md(
 ) -> int:
     """Molecular dynamics from velocities drawn at the temperature."""
     import numpy as np
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
     _check_out(out)
     atoms = load_structure(file, proto, supercell)
@@ -137,8 +136,7 @@ def md(
     rng = np.random.default_rng(seed)
     atoms.get_potential_energy()  # errors of the structure come before anything is written
     # twice the temperature in velocities: half of it goes into potential energy when the run starts from a minimum
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature * (2.0 if ensemble == "nve" else 1.0), rng=rng)
-    Stationary(atoms)
+    _draw_velocities(atoms, temperature * (2.0 if ensemble == "nve" else 1.0), rng)
     dynamics = _dynamics(atoms, ensemble, timestep, temperature, pressure, rng)
     log: list[tuple[float, float]] = []
 
@@ -171,6 +169,17 @@ def md(
     )
     _finish(data, atoms, out, json, written=True)
     return OK
+
+
+def _draw_velocities(atoms: Atoms, temperature: float, rng: Any) -> None:
+    """Momenta from the Maxwell-Boltzmann distribution at `temperature` (K), without a drift of the whole."""
+    from ase.units import kB
+
+    masses = atoms.get_masses()[:, None]
+    momenta = rng.normal(size=(len(atoms), 3)) * (masses * kB * temperature) ** 0.5
+    if len(atoms):
+        momenta -= masses * momenta.sum(axis=0) / masses.sum()
+    atoms.set_momenta(momenta)
 
 
 def _dynamics(atoms: Atoms, ensemble: str, timestep: float, temperature: float, pressure: float, rng: Any) -> Any:

@@ -26,6 +26,7 @@ from .common import (
     foreign_calculator,
     read_structure,
     say,
+    show,
     zoo_calculator,
 )
 
@@ -102,9 +103,7 @@ def _code(report: Any) -> int:
 
 
 def _print(report: Any, out: Path | None) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 160).print(report.table())
+    show(report.table())
     print(report.summary())
     for note in report.notes:
         say(note)

@@ -78,6 +78,18 @@ class Dataset:
             self.sha256,
         )
 
+    def sample(self, atoms: int, seed: int = 0) -> Dataset:
+        """About `atoms` atoms' worth of structures, every group in proportion; all if there are no more."""
+        if self.n_atoms <= atoms:
+            return self
+        rng = np.random.default_rng(seed)
+        picked: list[int] = []
+        for group in dict.fromkeys(self.groups):
+            members = [k for k, g in enumerate(self.groups) if g == group]
+            count = max(1, round(len(members) * atoms / self.n_atoms))
+            picked += rng.permutation(members)[:count].tolist()
+        return self.subset(sorted(picked))
+
     def folds(self, count: int, seed: int = 0) -> list[list[int]]:
         """`count` disjoint lists of structures that together are all; every group is spread evenly, drawn with `seed`."""
         if not 2 <= count <= len(self):

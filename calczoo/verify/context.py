@@ -16,7 +16,7 @@ from ..core.elements import parse_elements
 from ..core.errors import OptionError
 from .base import PROFILES, CheckFailed, Comparison, NotApplicable, Tolerances
 from .lattice import Lattice, find_lattice
-from .structures import fcc, primitive_fcc, write_configurations
+from .structures import diamond, fcc, primitive_fcc, write_configurations
 
 _BATCH_ATOMS = 2000
 """Atoms per call of `evaluate`."""
@@ -163,31 +163,37 @@ class Context:
         order = self.rng("mixture").permutation(len(self.elements))[:_MIXTURE]
         return tuple(self.elements[k] for k in sorted(order))
 
-    def lattice(self, group: tuple[str, ...]) -> Lattice:
-        """fcc at the model's own lattice constant for this element or mixture."""
-        if group not in self._lattices:
-            self._lattices[group] = self._find_lattice(group)
-        return self._lattices[group]
+    def lattice(self, group: tuple[str, ...], crystal: str = "fcc") -> Lattice:
+        """The model's own lattice constant of fcc, or of diamond, for this element or mixture."""
+        key = (crystal, *group)
+        if key not in self._lattices:
+            self._lattices[key] = self._find_lattice(group, crystal)
+        return self._lattices[key]
 
     def d(self, group: tuple[str, ...]) -> float:
         """Nearest-neighbour distance (A) of the model's own fcc crystal."""
         return self.lattice(group).d
 
-    def _find_lattice(self, group: tuple[str, ...]) -> Lattice:
+    def undistorted(self, group: tuple[str, ...], crystal: str, d: float) -> Atoms:
+        """The crystal whose energy gives the lattice constant: one atom for fcc of one element, else eight."""
+        if crystal == "diamond":
+            return diamond(group, d, self.rng("lattice", group))
+        if len(group) == 1:
+            return primitive_fcc(group[0], d)
+        return fcc(group, d, self.rng("lattice", group), (2, 1, 1), shake=0.0)
+
+    def _find_lattice(self, group: tuple[str, ...], crystal: str) -> Lattice:
         errors: list[Exception] = []
 
         def energy(d: float) -> float:
-            if len(group) == 1:
-                atoms = primitive_fcc(group[0], d)
-            else:
-                atoms = fcc(group, d, self.rng("lattice", group), (2, 1, 1), shake=0.0)
+            atoms = self.undistorted(group, crystal, d)
             try:
                 return self.compute(atoms, ("energy",))["energy"] / len(atoms)
             except Exception as error:  # hides: a volume that the calculator refuses (the scan goes far)
                 errors.append(error)
                 return np.inf
 
-        lattice = find_lattice(energy, group)
+        lattice = find_lattice(energy, group, crystal)
         if not lattice.found and errors:
             raise errors[-1]
         return lattice

@@ -38,16 +38,16 @@ class Jump:
 
 
 def find_jumps(curves: Curves, low: float, high: float, points: int, suspects: int) -> list[Jump]:
-    """The measured jumps, in every channel, at the most suspicious places of each channel between low and high."""
+    """The measured jumps of each channel at the most suspicious places of that channel between low and high."""
     x = np.linspace(low, high, points)
     y = curves(x)
     h = x[1] - x[0]
-    jumps: list[Jump] = []
-    for searched in range(y.shape[1]):
-        start = np.array([x[k] for k in _suspicious(y[:, searched], suspects)])
-        for centre in _zoom(curves, searched, start, 2 * h, _WIDTH):
-            if all(abs(centre - j.x) > 2 * _WIDTH for j in jumps):
-                jumps += _measure(curves, centre)
+    jumps = []
+    for channel in range(y.shape[1]):
+        places = np.array([x[k] for k in _suspicious(y[:, channel], suspects)])
+        # every channel is enlarged on its own: a broken slope of dE/dr is found in E to 1e-7 A only, and a place that
+        # is off by that much would turn the change of slope into a jump
+        jumps += [_measure(curves, channel, c) for c in _zoom(curves, channel, places, 2 * h, _WIDTH)]
     return jumps
 
 
@@ -84,22 +84,19 @@ def _zoom(curves: Curves, channel: int, centres: np.ndarray, half: float, width:
     return centres
 
 
-def _measure(curves: Curves, centre: float) -> list[Jump]:
-    """The jump of every channel at one place."""
+def _measure(curves: Curves, channel: int, centre: float) -> Jump:
     side = 0.5 * _WIDTH + _SIDE * np.arange(1, 9)
-    both = curves(np.concatenate([centre - side, centre + side]))
-    return [_jump(both[:, channel], side, float(centre), channel) for channel in range(both.shape[1])]
-
-
-def _jump(y: np.ndarray, side: np.ndarray, centre: float, channel: int) -> Jump:
-    limits, scatter = [], []
-    for values in (y[:8], y[8:]):
-        fit = np.polynomial.polynomial.polyfit(side, values, 1)
+    y = curves(np.concatenate([centre - side, centre + side]))[:, channel]
+    limits, slopes, scatter = [], [], []
+    for values, x in ((y[:8], -side), (y[8:], side)):
+        fit = np.polynomial.polynomial.polyfit(x, values, 1)
         limits.append(fit[0])
-        residual = np.polynomial.polynomial.polyval(side, fit) - values
+        slopes.append(fit[1])
+        residual = np.polynomial.polynomial.polyval(x, fit) - values
         scatter.append(np.sqrt(np.sum(residual**2) / 6))  # eight points less two parameters
     noise = max(scatter) + 4 * np.finfo(float).eps * float(np.abs(y).max())
-    return Jump(centre, channel, float(abs(limits[1] - limits[0])), float(noise))
+    noise += abs(slopes[1] - slopes[0]) * 0.1 * _WIDTH  # how well the place is known
+    return Jump(float(centre), channel, float(abs(limits[1] - limits[0])), float(noise))
 
 
 def derivative_jumps(curves: Curves, channel: int, low: float, high: float, points: int, suspects: int) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The lattice constant that a model itself prefers: where its fcc crystal has the lowest energy per atom."""
+"""The lattice constant that a model itself prefers: where its fcc (or diamond) crystal has the lowest energy."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _USUAL = (0.75, 1.6)
 
 @dataclass(frozen=True)
 class Lattice:
-    """fcc lattice constant `a` (A), nearest-neighbour distance `d` (A); `found` is False where `d` is only a guess."""
+    """Nearest-neighbour distance `d` and lattice constant `a` (A); `found` is False where they are only a guess."""
 
+    crystal: str
     d: float
     found: bool
     note: str
 
     @property
     def a(self) -> float:
-        return self.d * 2**0.5
+        return self.d * (2**0.5 if self.crystal == "fcc" else 4 / 3**0.5)
 
 
 def covalent_distance(symbols: Sequence[str]) -> float:
@@ -32,8 +33,8 @@ def covalent_distance(symbols: Sequence[str]) -> float:
     return 2.0 * float(np.mean([covalent_radii[atomic_numbers[s]] for s in symbols]))
 
 
-def find_lattice(energy: Callable[[float], float], symbols: Sequence[str]) -> Lattice:
-    """Minimise `energy(d)` (eV/atom of fcc with nearest-neighbour distance d in A; inf where it cannot be had).
+def find_lattice(energy: Callable[[float], float], symbols: Sequence[str], crystal: str = "fcc") -> Lattice:
+    """Minimise `energy(d)` (eV/atom of the crystal with nearest-neighbour distance d in A; inf where it cannot be had).
 
     Potentials often have false minima at very short distances, so a minimum at a distance usual for the elements is
     taken first, then any other. Without a minimum the covalent radii decide, and the note says so.
@@ -48,8 +49,10 @@ def find_lattice(energy: Callable[[float], float], symbols: Sequence[str]) -> La
         choice = [i for i in minima if d[i] <= usual[1]] or minima
         if choice:
             best = min(choice, key=lambda i: e[i])
-            return Lattice(round(float(_golden(energy, d[best - 1], d[best + 1])), 4), True, "energy minimum of fcc")
-    return Lattice(round(1.1 * guess, 4), False, "no energy minimum of fcc; distance from covalent radii")
+            found = round(float(_golden(energy, d[best - 1], d[best + 1])), 4)
+            return Lattice(crystal, found, True, f"energy minimum of {crystal}")
+    note = f"no energy minimum of {crystal}; distance from covalent radii"
+    return Lattice(crystal, round(1.1 * guess, 4), False, note)
 
 
 def _is_minimum(e: np.ndarray, i: int) -> bool:

@@ -49,6 +49,14 @@ def fcc(
     return atoms
 
 
+def diamond(species: Sequence[str], d: float, rng: np.random.Generator, shake: float = 0.0) -> Atoms:
+    """The conventional diamond cell at nearest-neighbour distance d, species at random, distorted as `fcc`."""
+    a = d * 4 / 3**0.5
+    atoms = Atoms(choose_species(species, 8, rng), positions=a * DIAMOND, cell=a * np.eye(3), pbc=True)
+    atoms.positions += shake * d * rng.uniform(-1, 1, (8, 3))
+    return atoms
+
+
 def diamond_cluster(species: Sequence[str], d: float, rng: np.random.Generator, shake: float = 0.06) -> Atoms:
     """The eight atoms of one diamond cell as a free cluster, distorted."""
     positions = d * 4 / 3**0.5 * DIAMOND

@@ -60,7 +60,7 @@ def check_derivatives(calculator: ZooCalculator, atoms: Atoms, tolerance: float,
 
 
 def check_longer_list(calculator: ZooCalculator, atoms: Atoms) -> None:
-    """Pairs beyond the model's own cutoff change nothing; pair gradients add up to the forces; threads change no bit."""
+    """Pairs beyond the model's cutoff change nothing; pair gradients add up to the forces; threads change no bit."""
     from calczoo.core.pairs import find_pairs
     from calczoo.core.system import System
 

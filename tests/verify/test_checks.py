@@ -26,7 +26,7 @@ BROKEN = {
     "unsupported_element": [toys.TakesAnything],
     "batch": [toys.BatchMixesUp],
     "float32_gap": [toys.Good],  # whose single precision variant is another model
-    "nve": [toys.WrongForces],
+    "nve": [toys.WrongForces, toys.Heats],
     "nan_input": [toys.SwallowsNan, toys.PassesNanOn],
     "overlap": [toys.SoftCore],
     "empty": [toys.SomethingFromNothing],

@@ -343,3 +343,16 @@ class ChangesItsInput(Good):
         if atoms is not None:
             atoms.positions += 1e-7
         return super().get_property(name, atoms, allow_calculation)
+
+
+class Heats(Good):
+    """A force along the velocity of the last step: energy grows slowly whatever the step."""
+
+    def evaluate_one(self, atoms):
+        results = super().evaluate_one(atoms)
+        last = getattr(self, "_last", None)
+        if last is not None and last.shape == atoms.positions.shape and 0 < np.abs(atoms.positions - last).max() < 0.1:
+            step = atoms.positions - last
+            results["forces"] = results["forces"] + 0.02 * step / np.abs(step).max()
+        self._last = atoms.positions.copy()
+        return results

@@ -48,33 +48,57 @@ def zbl_kernel(dtype: torch.dtype) -> wp.Kernel:
         force = vec3()
         virial = mat33()
         base = species[n] * n_species
+        row = -1 - base  # none yet
+        a0 = real(0.0)
+        a1 = real(0.0)
+        a2 = real(0.0)
+        a3 = real(0.0)
+        d0 = real(0.0)
+        d1 = real(0.0)
+        d2 = real(0.0)
+        d3 = real(0.0)
         for p in range(first[n], first[n + 1]):
             r_vec = x[j[p]] + shift[shift_index[p]] - x[n]
             r2 = wp.dot(r_vec, r_vec)
             k = (base + species[j[p]]) * columns
-            if r2 < outer * outer and table[k] > real(0.0):
+            if k != row:  # mostly the same pair of elements as before: keep its numbers in registers
+                row = k
+                a0 = table[k]
+                a1 = table[k + 1]
+                a2 = table[k + 2]
+                a3 = table[k + 3]
+                d0 = table[k + 4]
+                d1 = table[k + 5]
+                d2 = table[k + 6]
+                d3 = table[k + 7]
+            if gradients_wanted:
+                gradients[p] = vec3()
+            if r2 < outer * outer and a0 > real(0.0):
                 r = wp.sqrt(r2)
                 r_inv = real(1.0) / r
-                e0 = table[k] * wp.exp(-table[k + 4] * r)
-                e1 = table[k + 1] * wp.exp(-table[k + 5] * r)
-                e2 = table[k + 2] * wp.exp(-table[k + 6] * r)
-                e3 = table[k + 3] * wp.exp(-table[k + 7] * r)
-                screened = (e0 + e1 + e2 + e3) * r_inv
-                slope = table[k + 4] * e0 + table[k + 5] * e1 + table[k + 6] * e2 + table[k + 7] * e3
-                derivative = -(slope + screened) * r_inv
-                phi = screened + table[k + 10]
-                t = r - inner
-                if t > real(0.0):
-                    phi += t * t * t * (table[k + 8] / real(3.0) + table[k + 9] * real(0.25) * t)
-                    derivative += t * t * (table[k + 8] + table[k + 9] * t)
-                energy += phi
+                e0 = a0 * wp.exp(-d0 * r)
+                e1 = a1 * wp.exp(-d1 * r)
+                screened = e0 + e1
+                slope = d0 * e0 + d1 * e1
+                if d2 * r < real(50.0):  # beyond, the term is less than 1e-17 eV
+                    e2 = a2 * wp.exp(-d2 * r)
+                    screened += e2
+                    slope += d2 * e2
+                if d3 * r < real(50.0):
+                    e3 = a3 * wp.exp(-d3 * r)
+                    screened += e3
+                    slope += d3 * e3
+                screened *= r_inv
+                t = wp.max(r - inner, real(0.0))
+                third = table[k + 8]
+                fourth = table[k + 9] * t
+                energy += screened + table[k + 10] + t * t * t * (third + fourth)
+                derivative = t * t * (real(3.0) * third + real(4.0) * fourth) - (slope + screened) * r_inv
                 g = (derivative * r_inv) * r_vec
                 force += g
                 virial += wp.outer(r_vec, g)
                 if gradients_wanted:
                     gradients[p] = real(0.5) * g
-            elif gradients_wanted:
-                gradients[p] = vec3()
         energies[n] = real(0.5) * energy
         forces[n] = force
         virials[n] = real(0.5) * virial

@@ -31,7 +31,7 @@ D = np.array([0.20162, 0.40290, 0.94229, 3.19980])
 RADIUS, POWER = 0.46850, 0.23
 
 COLUMNS = 11
-"""A row of coefficients: c_k Z Z e^2 (4), d_k / a (4), A, B, C. All zero where a pair has no ZBL term."""
+"""A row of coefficients: c_k Z Z e^2 (4), d_k / a (4), A/3, B/4, C. All zero where a pair has no ZBL term."""
 
 
 def coefficients(params: ZblParams, symbols: tuple[str, ...]) -> np.ndarray:
@@ -54,8 +54,8 @@ def _row(zi: float, zj: float, inner: float, outer: float) -> np.ndarray:
     e = terms.sum() / r
     e1 = -(terms * (d + 1.0 / r)).sum() / r
     e2 = (terms * (d * d + 2.0 * d / r + 2.0 / r**2)).sum() / r
-    switch = (-3.0 * e1 + w * e2) / w**2, (2.0 * e1 - w * e2) / w**3, -e + w * e1 / 2.0 - w * w * e2 / 12.0
-    return np.concatenate([c, d, switch])
+    third, fourth = (-3.0 * e1 + w * e2) / (3.0 * w**2), (2.0 * e1 - w * e2) / (4.0 * w**3)
+    return np.concatenate([c, d, [third, fourth, -e + w * e1 / 2.0 - w * w * e2 / 12.0]])
 
 
 def species_lookup(symbols: tuple[str, ...], device: torch.device) -> torch.Tensor:
@@ -85,5 +85,5 @@ class ZblTorch(TorchModel):
         row, r = row[inside], vectors[inside].norm(dim=1)
         phi = (row[:, 0:4] * torch.exp(-row[:, 4:8] * r[:, None])).sum(dim=1) / r
         t = torch.clamp(r - self.params.inner, min=0.0)
-        phi = phi + row[:, 10] + t**3 * (row[:, 8] / 3.0 + row[:, 9] / 4.0 * t)
+        phi = phi + row[:, 10] + t**3 * (row[:, 8] + row[:, 9] * t)
         return vectors.new_zeros(system.n_atoms).index_add(0, i[inside], 0.5 * phi)

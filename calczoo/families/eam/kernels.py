@@ -288,39 +288,31 @@ class EamWarp(WarpModel):
         if rows.size >= 2**31:
             raise OptionError(f"{self.card.name} has tables too large for backend 'warp'; use backend='torch'")
         self.many = len(params.elements) > 1
+        self.width = rows.shape[-1]
         self.table = torch.tensor(rows.reshape(-1), dtype=dtype, device=device)
         self.cubics = torch.tensor(cubics.reshape(-1), dtype=dtype, device=device)
-        self.n_cubics, self.width = cubics.shape[1], rows.shape[-1]
-        self._padded: tuple = (lambda: None, None, None)
+        grid = (params.nr, 1.0 / params.dr, params.cutoff**2)
+        embedding = (as_warp(self.cubics), cubics.shape[1], params.rho_min, 1.0 / params.drho)
+        self._species, self._tables = as_warp(self.lookup), (len(params.elements), as_warp(self.table), *grid, *embedding)
+        self._list: tuple = (lambda: None, [])
 
-    def padded(self, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
-        """j and shift_index with a block of zeros behind, kept as long as the same list is used."""
-        kept = self._padded
+    def pair_list(self, pairs: Pairs) -> list[wp.array]:
+        """first, j and shift_index, the latter with a block of zeros behind; kept as long as the same list is used."""
+        kept = self._list
         if kept[0]() is not pairs:
-            j, k = (torch.cat([t, t.new_zeros(BLOCK)]) for t in (pairs.j, pairs.shift_index))
-            kept = self._padded = (weakref.ref(pairs), j, k)
-        return kept[1], kept[2]
+            padded = [torch.cat([t, t.new_zeros(BLOCK)]) for t in (pairs.j, pairs.shift_index)]
+            kept = self._list = (weakref.ref(pairs), [as_warp(t) for t in (pairs.first, *padded)])
+        return kept[1]
 
     def geometry(self, system: System, pairs: Pairs) -> list[wp.array]:
-        """first, j, shift_index, positions and shifts, the first arguments of all kernels."""
-        tensors = (pairs.first, *self.padded(pairs), system.positions.reshape(-1))
-        return [as_warp(t) for t in (*tensors, pairs.shift_vectors(system).reshape(-1))]
+        """Pair list, positions and shifts: the first arguments of the kernels."""
+        x, shifts = system.positions.reshape(-1), pairs.shift_vectors(system).reshape(-1)
+        return [*self.pair_list(pairs), as_warp(x), as_warp(shifts)]
 
     def tables(self, system: System) -> list:
-        """Species and tables, the second part of the arguments."""
-        p = self.params
-        return [
-            as_warp(self.lookup[system.numbers] if self.many else self.lookup),
-            len(p.elements),
-            as_warp(self.table),
-            p.nr,
-            1.0 / p.dr,
-            p.cutoff**2,
-            as_warp(self.cubics),
-            self.n_cubics,
-            p.rho_min,
-            1.0 / p.drho,
-        ]
+        """Species and tables: the second part of the arguments."""
+        species = as_warp(self.lookup[system.numbers]) if self.many else self._species
+        return [species, *self._tables]
 
     def local(self, system: System, pairs: Pairs, need: frozenset[str]) -> Local:
         n, x = system.n_atoms, system.positions

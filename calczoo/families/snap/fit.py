@@ -52,7 +52,7 @@ class FitSettings:
     radii, weights: per element, relative; element e has R_e = radii_e / 2. switchinner: {"sinner": ..., "dinner": ...}.
     energy_weight (atom/eV), force_weight (A/eV), stress_weight (A^3/eV): multiply the residuals. group_weights: factors
     by group name. ridge: relative to columns of norm one. zbl_inner, zbl_outer: A; 0 means no ZBL term.
-    folds, seed: parts of the training set for the choice. score: weights of the logarithms of the errors by kind. name, level_of_theory, training_data, citation, doi,
+    folds, seed: parts of the training set for the choice; search_atoms: size of the sample that chooses the descriptor. score: weights of the logarithms of the errors by kind. name, level_of_theory, training_data, citation, doi,
     licence: for the card.
     """
 
@@ -72,6 +72,7 @@ class FitSettings:
     zbl_inner: float = 0.0
     zbl_outer: float = 0.0
     folds: int = 5
+    search_atoms: int = 4000
     score: Mapping[str, float] | None = None
     seed: int = 0
     name: str = ""
@@ -112,14 +113,13 @@ def fit(
             raise DataError(f"{part.name} holds {', '.join(missing)}, which is not among the elements of the fit")
     tell = progress or _silent
     zbl = _zbl(settings)
-    chosen, scan = _choose(data, symbols, quadratic, settings, zbl, tell)
-    tell("final fit", 0.8)
+    chosen, blocks, scan = _choose(data, symbols, quadratic, settings, zbl, tell)
+    tell("final fit", 0.9)
     template = _template(symbols, quadratic, chosen)
-    blocks = compress(data, template, zbl)
     x = Solver.of(weighted(blocks, chosen)).solve(float(chosen.ridge))
     params = replace(template, coefficients=x.reshape(len(symbols), -1), name=f"snap:{chosen.name or 'fitted'}")
     model = _model(params, zbl)
-    tell("errors", 0.9)
+    tell("errors", 0.95)
     errors = {"train": compare(data, evaluate(model, data))}
     if held is not None:
         errors["test"] = compare(held, evaluate(model, held))
@@ -177,11 +177,15 @@ def _reference(data: Dataset, zbl: Any) -> list[dict[str, Any]]:
     return evaluate(_build("zbl", zbl), data)
 
 
-def weighted(blocks: Blocks, settings: FitSettings) -> list[tuple[float, Block]]:
+def weighted(parts: Iterable[Blocks], settings: FitSettings) -> list[tuple[float, Block]]:
     """Blocks with the weights of their kind and group."""
     kinds = dict(zip(KINDS, (settings.energy_weight, settings.force_weight, settings.stress_weight), strict=True))
     groups = settings.group_weights or {}
-    return [(float(kinds[kind]) * float(groups.get(group, 1.0)), block) for (group, kind), block in blocks.items()]
+    return [
+        (float(kinds[kind]) * float(groups.get(group, 1.0)), block)  # type: ignore[arg-type]
+        for blocks in parts
+        for (group, kind), block in blocks.items()
+    ]
 
 
 # -- choices -------------------------------------------------------------------------------------------------
@@ -189,33 +193,60 @@ def weighted(blocks: Blocks, settings: FitSettings) -> list[tuple[float, Block]]
 
 def _choose(
     data: Dataset, symbols: tuple[str, ...], quadratic: bool, settings: FitSettings, zbl: Any, tell: Progress
-) -> tuple[FitSettings, list[dict[str, float]]]:
-    """Settings with one value each, and the table of what was tried."""
+) -> tuple[FitSettings, list[Blocks], list[dict[str, float]]]:
+    """Settings with one value each, the compressed rows for them, and the table of what was tried.
+
+    Settings of the descriptor are chosen on at most `search_atoms` atoms, with all weights and ridge parameters; weights
+    and ridge for the chosen descriptor then on the whole training set.
+    """
     if settings.rcut is None:
         settings = replace(settings, rcut=_cutoffs(data))
     outer = [_values(settings, name) for name in ("rcut", "twojmax", "rfac0", "rmin0")]
     inner = [_values(settings, name) for name in ("energy_weight", "stress_weight", "ridge")]
-    one = all(len(v) == 1 for v in (*outer, *inner))
-    if one:
-        return _single(settings, [v[0] for v in outer], [v[0] for v in inner]), []
+    candidates = list(itertools.product(*outer))
     tried: list[dict[str, float]] = []
-    best: tuple[float, FitSettings] | None = None
-    combinations = list(itertools.product(*outer))
-    for k, hyper in enumerate(combinations):
-        tell(f"rcut {hyper[0]:g} A, 2J = {hyper[1]}", 0.8 * k / len(combinations))
-        first = _single(settings, hyper, [v[0] for v in inner])
-        cross = _CrossValidation(data, _template(symbols, quadratic, first), zbl, first)
-        for energy_weight, stress_weight in itertools.product(*inner[:2]):
-            for ridge, rms in cross.errors(energy_weight, settings.force_weight, stress_weight, inner[2]):
-                trial = _single(settings, hyper, (energy_weight, stress_weight, ridge))
-                weights = settings.score or SCORE
-                score = sum(w * np.log(rms[kind]) for kind, w in weights.items() if rms.get(kind, 0.0) > 0)
-                tried.append({**_scanned(trial), **{f"rms_{n}": v for n, v in rms.items()}, "score": float(score)})
-                if np.isfinite(score) and (best is None or score < best[0]):
-                    best = (float(score), trial)
-    if best is None:
+    hyper = candidates[0]
+    if len(candidates) > 1:
+        sample = data.sample(settings.search_atoms, settings.seed)
+        for k, candidate in enumerate(candidates):
+            tell(f"rcut {candidate[0]:g} A, 2J = {candidate[1]}", 0.5 * k / len(candidates))
+            first = _single(settings, candidate, [v[0] for v in inner])
+            cross = _CrossValidation(sample, _template(symbols, quadratic, first), zbl, first)
+            tried += _scan(cross, settings, candidate, inner)
+        best = _best(tried)
+        hyper = (best["rcut"], best["twojmax"], best["rfac0"], best["rmin0"])
+    tell(f"rows for rcut {hyper[0]:g} A, 2J = {int(hyper[1])}", 0.5)
+    first = _single(settings, hyper, [v[0] for v in inner])
+    template = _template(symbols, quadratic, first)
+    if all(len(v) == 1 for v in inner):
+        return first, [compress(data, template, zbl)], tried
+    cross = _CrossValidation(data, template, zbl, first)
+    tell("weights", 0.7)
+    last = _scan(cross, settings, hyper, inner)
+    best = _best(last)
+    chosen = _single(settings, hyper, [best[name] for name in ("energy_weight", "stress_weight", "ridge")])
+    return chosen, cross.parts, [*tried, *last]
+
+
+def _scan(
+    cross: _CrossValidation, settings: FitSettings, hyper: Sequence[float], inner: Sequence[Sequence[float]]
+) -> list[dict[str, float]]:
+    """Cross-validation errors and score of all weights and ridge parameters for one descriptor."""
+    out = []
+    importance = settings.score or SCORE
+    for energy_weight, stress_weight in itertools.product(*inner[:2]):
+        for ridge, rms in cross.errors(energy_weight, settings.force_weight, stress_weight, inner[2]):
+            score = sum(w * np.log(rms[kind]) for kind, w in importance.items() if rms.get(kind, 0.0) > 0)
+            trial = _scanned(_single(settings, hyper, (energy_weight, stress_weight, ridge)))
+            out.append({**trial, **{f"rms_{kind}": v for kind, v in rms.items()}, "score": float(score)})
+    return out
+
+
+def _best(tried: list[dict[str, float]]) -> dict[str, float]:
+    finite = [t for t in tried if np.isfinite(t["score"])]
+    if not finite:
         raise FitError("no combination of settings gave a finite cross-validation error")
-    return best[1], tried
+    return min(finite, key=lambda t: t["score"])
 
 
 class _CrossValidation:

@@ -53,6 +53,7 @@ class SwParams:
             raise OptionError(f"sw: table has shape {table.shape}; expected {(m, m, m, len(NAMES))} with M >= 1")
         for i, j, k in np.ndindex(m, m, m):
             self._check_triple(i, j, k)
+        for i, j, k in np.ndindex(m, m, m):
             self._check_order(i, j, k)
         for i, j in np.ndindex(m, m):
             self._check_pair(i, j)

@@ -23,7 +23,12 @@ from families.mutations import mutants
 
 BACKENDS = ("torch", "warp")
 CASES = cases("addons/zbl")
-COMMANDS = "# core repulsion\npair_style zbl 2.0 3.1\npair_coeff 1 1 49 49\npair_coeff 1 2 50.5 15\npair_coeff 2 2 15 15\n"
+COMMANDS = """# core repulsion
+pair_style zbl 2.0 3.1
+pair_coeff 1 1 49 49
+pair_coeff 1 2 50.5 15
+pair_coeff 2 2 15 15
+"""
 
 
 def calculator(params: ZblParams, backend: str) -> ZooCalculator:
