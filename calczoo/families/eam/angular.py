@@ -5,9 +5,9 @@ With d = r_nj, L_n = lambda_n - 1/3 tr(lambda_n) 1 and A_n(d) = d . L_n d:
     g_nj = (F'_n f'_jn + 1/2 phi' + u' mu_n . d + w' A_n(d)) d / r + u mu_n + 2 w L_n d       = dU_n / dr_nj
     F_n  = sum_j g_nj - g_jn,      W_n = sum_j d (x) g_nj
 
-Pass 1 (`adp_sites`) leaves U_n and the state F'_n, mu_n, L_n (xx yy zz yz xz xy) of every atom; pass 2 (`adp_forces`) looks
-the tables up again, because the slopes of four tables would be more bytes than that. Written to vectorise as in kernels.py,
-whose index letters hold here too.
+Pass 1 (`adp_sites`) leaves U_n and the state F'_n, mu_n, L_n (xx yy zz yz xz xy) of every atom; pass 2 (`adp_forces`)
+looks the tables up again, because the slopes of four tables would be more bytes than that. Written to vectorise as in
+kernels.py, whose index letters hold here too.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def adp_sites_kernel(dtype: torch.dtype, many: bool) -> wp.Kernel:
         xn = x[3 * n]
         yn = x[3 * n + 1]
         zn = x[3 * n + 2]
-        s = int(0)
+        s = 0
         if wp.static(many):
             s = species[n]
         rho = real(0.0)
@@ -158,7 +158,7 @@ def adp_forces_kernel(dtype: torch.dtype, many: bool) -> wp.Kernel:
         xn = x[3 * n]
         yn = x[3 * n + 1]
         zn = x[3 * n + 2]
-        s = int(0)
+        s = 0
         if wp.static(many):
             s = species[n]
         fp = state[10 * n]

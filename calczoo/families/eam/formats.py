@@ -2,12 +2,13 @@
 
 A setfl file has three comment lines, a line `N El1 .. ElN`, a line `Nrho drho Nr dr cutoff [rhomax]`, and then
 
-    per element       a line `Z mass a lattice`, F (Nrho values), density (Nr; Finnis-Sinclair: N tables of Nr, one a host)
+    per element       a line `Z mass a lattice`, F (Nrho values), density (Nr; Finnis-Sinclair: N tables, one a host)
     per pair i >= j   r phi (Nr); ADP: then all dipole tables u, then all quadrupole tables w, in the same order
 
-Every table starts on a new line. Which of the forms a file has follows from where its element lines and its end are; for
-one element alloy and Finnis-Sinclair are the same. The sixth number of line 5 marks eam/he, whose densities run from
-rhomax - (Nrho - 1) drho to rhomax. A funcfl file has one comment line, `Z mass a lattice`, `Nrho drho Nr dr cutoff`, F, Z, rho.
+Every table starts on a new line. Which of the forms a file has follows from where its element lines and its end are;
+for one element alloy and Finnis-Sinclair are the same. The sixth number of line 5 marks eam/he, whose densities run
+from rhomax - (Nrho - 1) drho to rhomax. A funcfl file has one comment line, `Z mass a lattice`, `Nrho drho Nr dr
+cutoff`, and then F, Z and rho.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ class Body:
         if stop > len(self.tokens):
             self.at = len(self.tokens)
             left = len(self.tokens) - start
-            raise PotentialFileError(self.path, self.line(self.at), "the file ends", f"{count} values of {what}, not {left}")
+            expected = f"{count} values of {what}, not {left}"
+            raise PotentialFileError(self.path, self.line(self.at), "the file ends", expected)
         self.at = stop
         if stop not in self.ends:
-            line = self.line(stop)
-            raise PotentialFileError(self.path, line, "the line goes on", f"the last of {count} values of {what} to end it")
+            expected = f"the last of {count} values of {what} to end it"
+            raise PotentialFileError(self.path, self.line(stop), "the line goes on", expected)
         return slice(start, stop)
 
     def skip_line(self, what: str) -> slice:
@@ -106,7 +108,7 @@ def read_file(path: Path, style: str | None = None) -> EamParams | Funcfl:
         if style == "funcfl" or (style is None and _looks_like_funcfl(lines)):
             return read_funcfl(path, lines)
         if style is None and not _looks_like_setfl(lines):
-            expected = "setfl (line 4: 'N El1 .. ElN') or funcfl (line 2: 'Z mass a lattice', line 3: 'Nrho drho Nr dr cutoff')"
+            expected = "'N El1 .. ElN' on line 4 (setfl) or 'Nrho drho Nr dr cutoff' on line 3 (funcfl)"
             raise PotentialFileError(path, None, "is neither a setfl nor a funcfl file", expected)
         return read_setfl(path, lines, style)
     except TableError as error:
@@ -230,7 +232,8 @@ def _check_end(body: Body) -> None:
     line = body.line(body.at)
     if left[0].isdigit() and len(left) == int(left[0]) + 2:
         what = f"ends with a polynomial of degree {left[0]}, as concentration-dependent EAM (eam/cd) does"
-        raise PotentialFileError(body.path, line, what, "one of the forms alloy, fs, he, adp, funcfl; eam/cd is not among them")
+        expected = "one of the forms alloy, fs, he, adp, funcfl; eam/cd is not supported"
+        raise PotentialFileError(body.path, line, what, expected)
     raise PotentialFileError(body.path, line, f"{len(left)} values are left over", "the end of the file")
 
 
@@ -315,8 +318,8 @@ def _comment(text: str) -> str:
 
 
 def write_setfl(params: EamParams, path: str | Path, style: str | None = None) -> Path:
-    """Write a setfl file that LAMMPS' eam/alloy, eam/fs, eam/he or adp reads, as `style` says (default: the params' own,
-    alloy for funcfl). Raises OptionError for a style that cannot hold these tables."""
+    """Write a setfl file that LAMMPS' eam/alloy, eam/fs, eam/he or adp reads, as `style` says (default: the params'
+    own, alloy for funcfl). Raises OptionError for a style that cannot hold these tables."""
     style = style or ("alloy" if params.style == "funcfl" else params.style)
     by_source = bool((params.density == params.density[:, :1]).all())
     fits = {

@@ -2,17 +2,17 @@
 
     F_n = sum_j (F'_n f'_jn + phi'_nj + F'_j f'_nj) r_nj / r,      W_n = sum_j (1/2 phi' + F'_n f'_jn) r (x) r / r
 
-Pass 1 (`eam_sites`) looks up each pair once: rho, phi, the first two terms of F, all of W, and leaves f'_nj / r of every
-pair in `slope`. Pass 2 (`eam_forces`) adds the third term, when F' of all atoms is known.
+Pass 1 (`eam_sites`) looks up each pair once: rho, phi, the first two terms of F, all of W, and leaves f'_nj / r of
+every pair in `slope`. Pass 2 (`eam_forces`) adds the third term, when F' of all atoms is known.
 
-The loops are written to vectorise on the CPU: `while` loops over flat arrays, rounded up to whole blocks of 8 pairs whose
-excess, like pairs beyond the cutoff, reads a row of zeros; indices masked to be non-negative, because Warp wraps negative
-ones; 1/r by a Newton step from single precision; slopes stored as integers, which the compiler knows not to overlap with the
-tables. A row of the table holds the cubics of f and r phi side by side: one cache line gives values and slopes. About 70
-operations and 14 gathered numbers a pair; the gathers are what it costs.
+The loops are written to vectorise on the CPU: `while` loops over flat arrays, rounded up to whole blocks of 8 pairs
+whose excess, like pairs beyond the cutoff, reads a row of zeros; indices masked to be non-negative, because Warp wraps
+negative ones; 1/r by a Newton step from single precision; slopes stored as integers, which the compiler knows not to
+overlap with the tables. A row of the table holds the cubics of f and r phi side by side: one cache line gives values
+and slopes. About 70 operations and 14 gathered numbers a pair; the gathers are what it costs.
 
-Index letters: n atom (host), p directed pair, o place of its slope, s species of n, m row of a table, k its first number.
-Equations of the model: model.py; pair gradients and ADP: angular.py.
+Index letters: n atom (host), p directed pair, o place of its slope, s species of n, m row of a table, k its first
+number. Equations of the model: model.py; pair gradients and ADP: angular.py.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ POSITIVE = wp.constant(0x7FFFFFFF)
 
 
 def pair_rows(params: EamParams) -> np.ndarray:
-    """(S, S, nr, K) rows [host, source, m]: cubics of f (source at host), r phi, for ADP u and w, and, for more than one
-    species, f of the host at the source; the last row is zero."""
+    """(S, S, nr, K) rows [host, source, m]: cubics of f (source at host), r phi, for ADP u and w, and, for more than
+    one species, f of the host at the source; the last row is zero."""
     s, nr = len(params.elements), params.nr
     tables = [params.density.swapaxes(0, 1), params.r_phi]
     if params.dipole is not None and params.quadrupole is not None:
@@ -128,7 +128,7 @@ def sites_kernel(dtype: torch.dtype, many: bool) -> wp.Kernel:
         xn = x[3 * n]
         yn = x[3 * n + 1]
         zn = x[3 * n + 2]
-        s = int(0)
+        s = 0
         if wp.static(many):
             s = species[n]
         rho = real(0.0)
@@ -293,7 +293,8 @@ class EamWarp(WarpModel):
         self.cubics = torch.tensor(cubics.reshape(-1), dtype=dtype, device=device)
         grid = (params.nr, 1.0 / params.dr, params.cutoff**2)
         embedding = (as_warp(self.cubics), cubics.shape[1], params.rho_min, 1.0 / params.drho)
-        self._species, self._tables = as_warp(self.lookup), (len(params.elements), as_warp(self.table), *grid, *embedding)
+        self._species = as_warp(self.lookup)
+        self._tables = (len(params.elements), as_warp(self.table), *grid, *embedding)
         self._list: tuple = (lambda: None, [])
 
     def pair_list(self, pairs: Pairs) -> list[wp.array]:

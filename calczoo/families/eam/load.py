@@ -16,7 +16,7 @@ _EXPECTED = "a setfl or funcfl file, such as Cu_mishin1.eam.alloy, Fe_mm.eam.fs,
 
 
 def read(request: ModelRequest) -> EamParams:
-    """`eam:FILE`, or model=("Cu_u3.eam", "Ni_u3.eam") for several funcfl files; `elements` picks a subset and its order.
+    """`eam:FILE`, or model=("Cu_u3.eam", "Ni_u3.eam") for several funcfl files; `elements` picks a subset and order.
 
     Raises SpecError without a model, OptionError for elements the potential lacks, PotentialFileError.
     """
@@ -40,7 +40,8 @@ def read(request: ModelRequest) -> EamParams:
     try:
         return combine_funcfl(tuple(sources), ",".join(path.name for path in paths), files).select(request.elements)
     except TableError as error:
-        raise PotentialFileError(", ".join(map(str, paths)), None, str(error), "tables that define a potential") from error
+        expected = "tables that define a potential"
+        raise PotentialFileError(", ".join(map(str, paths)), None, str(error), expected) from error
 
 
 def build(params: EamParams, request: ModelRequest) -> Model:

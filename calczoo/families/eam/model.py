@@ -5,14 +5,14 @@
     rho_i = sum_j f_ji(r_ij)        density of j at the host i
     mu_i  = sum_j u_ij(r_ij) r_ij,  lambda_i = sum_j w_ij(r_ij) r_ij (x) r_ij
 
-f, r phi, u, w and F are piecewise cubics with five-point slopes (`params.hermite`). F goes on along its tangent above its last
-density and along its first cubic below its first. A radial table that ends before the cutoff (by less than a step; LAMMPS
-drops the last point of funcfl tables) keeps its last value and its last slope, as in LAMMPS: there, forces are the gradient
-of the tangent and differ from that of the energy by what the slope of the table is at its end.
+f, r phi, u, w and F are piecewise cubics with five-point slopes (`params.hermite`). F goes on along its tangent above
+its last density and along its first cubic below its first. A radial table that ends before the cutoff (by less than a
+step; LAMMPS drops the last point of funcfl tables) keeps its last value and its last slope, as in LAMMPS: in that last
+step forces are the gradient of the tangent, and the error against the energy is the slope of the table at its end.
 
-Sources: M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984), doi:10.1103/PhysRevB.29.6443; M. W. Finnis, J. E. Sinclair,
-Philos. Mag. A 50, 45 (1984), doi:10.1080/01418618408244210; Y. Mishin, M. J. Mehl, D. A. Papaconstantopoulos, Acta Mater. 53,
-4029 (2005), doi:10.1016/j.actamat.2005.05.001 (ADP).
+Sources: M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984), doi:10.1103/PhysRevB.29.6443; M. W. Finnis,
+J. E. Sinclair, Philos. Mag. A 50, 45 (1984), doi:10.1080/01418618408244210; Y. Mishin, M. J. Mehl,
+D. A. Papaconstantopoulos, Acta Mater. 53, 4029 (2005), doi:10.1016/j.actamat.2005.05.001 (ADP).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def tangent(row: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 def radial(table: torch.Tensor, q: torch.Tensor, *species: torch.Tensor) -> torch.Tensor:
-    """Values of a radial table (S, S, nr - 1, 4) at r = q dr; above the last point its last value, with the last slope."""
+    """Values of a radial table (S, S, nr - 1, 4) at r = q dr; above the last point its last value and slope."""
     m = q.detach().clamp(max=table.shape[2] - 1).long()
     row, t = table[(*species, m)], q - m
     beyond = tangent(row, t)

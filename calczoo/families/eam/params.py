@@ -142,7 +142,7 @@ class EamParams:
     def embedding_cubics(self) -> np.ndarray:
         """(S, K, 4): `hermite` of the embedding energies; above the last cubic its tangent holds.
 
-        LAMMPS drops the last point of a funcfl table but counts the tangent from there: F = F_last + F'_last (rho - rhomax).
+        LAMMPS drops the last point of a funcfl table but counts the tangent from it: F_last + F'_last (rho - rhomax).
         One more cubic leads from the last kept point to that line, so that forces stay the gradient of the energy.
         """
         cubics = hermite(self.embedding)
@@ -248,8 +248,8 @@ def combine_funcfl(sources: tuple[Funcfl, ...], name: str, files: dict[str, str]
 
 
 def lagrange(table: np.ndarray, step: float, n: int, new_step: float) -> np.ndarray:
-    """`table` (points m step) at n points m new_step, by the cubic through the four nearest points (k-1 ... k+2); the end
-    cubics serve outside, but not further than one step above the table."""
+    """`table` (points m step) at n points m new_step, by the cubic through the four nearest points (k-1 ... k+2); the
+    end cubics serve outside, but not further than one step above the table."""
     q = np.arange(n) * new_step / step
     k = np.clip(q.astype(np.int64), 1, len(table) - 3)
     p = np.minimum(q - k, 2.0)

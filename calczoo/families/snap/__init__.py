@@ -16,6 +16,7 @@ FAMILY = Family(
         ".snap and .mliap include files, with zbl and table terms",
         ".mliap.model + .mliap.descriptor (linear and quadratic, sna)",
     ),
+    fit="calczoo.families.snap.fit:fit",
     outputs=("energy", "energies", "forces", "stress", "descriptors"),
     example="'snap:W_2940_2017_2.snap'",
 )

@@ -20,6 +20,7 @@ from .include import read_include
 from .params import SnapParams
 
 MODELS = Path(__file__).parent / "models"
+CARD_FORMAT = '"format": "calczoo-card/1"'
 _EXPECTED = "a bundled name, a folder, or a file .snapcoeff, .snapparam, .snap, .mliap, .mliap.model, .mliap.descriptor"
 
 
@@ -47,18 +48,27 @@ def read_bundled(name: str) -> SnapParams | Composite:
     return with_card(read_include(MODELS / f"{name}.snap", None), MODELS / f"{name}.json", name)
 
 
-def with_card(params: SnapParams | Composite, path: Path, name: str) -> SnapParams | Composite:
+def is_card(path: Path) -> bool:
+    """True for a file that says it is a card, as a fit writes beside its parameters."""
+    try:
+        return CARD_FORMAT in path.read_text(encoding="utf-8")[:200]
+    except (OSError, ValueError):
+        return False  # absent, or not text: then it is no card
+
+
+def with_card(params: SnapParams | Composite, path: Path, name: str = "") -> SnapParams | Composite:
     """The facts of a card file take the place of those read from the parameter files; elements, cutoff, outputs and
     checksums stay those of the files."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
+        told.pop("format", None)
         card = Card.from_dict(told)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise PotentialFileError(path, None, f"is no card ({error})", "a JSON card beside the parameters") from error
     own = params.card() if isinstance(params, SnapParams) else params.card
     card = replace(
         card,
-        name=f"snap:{name}",
+        name=f"snap:{name}" if name else own.name,
         elements=own.elements,
         cutoff=own.cutoff,
         outputs=own.outputs,
@@ -100,7 +110,9 @@ def read_file(path: Path, elements: tuple[str, ...] | None = None) -> SnapParams
     if name.endswith(".mliap.descriptor"):
         return read_mliap(find_companion(path, ".mliap.model", ".mliap.descriptor"), path)
     if name.endswith((".snap", ".mliap")):
-        return read_include(path, elements)
+        params = read_include(path, elements)
+        card = path.with_suffix(".json")
+        return with_card(params, card) if is_card(card) else params
     raise PotentialFileError(path, None, f"has the unknown suffix '{path.suffix}'", _EXPECTED)
 
 
