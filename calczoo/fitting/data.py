@@ -65,6 +65,13 @@ class Dataset:
             digest = _digest(many, energies, forces)
         return cls(many, np.array(energies), tuple(forces), tuple(stresses), tuple(groups), name, digest)
 
+    @classmethod
+    def from_structures(cls, structures: Iterable[Atoms]) -> Dataset:
+        """Structures alone, without reference values."""
+        many = tuple(structures)
+        none = (None,) * len(many)
+        return cls(many, np.full(len(many), np.nan), none, none, ("all",) * len(many))
+
     def subset(self, which: Sequence[int]) -> Dataset:
         """Some of the structures, in the given order."""
         pick = [int(k) for k in which]
@@ -91,7 +98,7 @@ class Dataset:
         return self.subset(sorted(picked))
 
     def folds(self, count: int, seed: int = 0) -> list[list[int]]:
-        """`count` disjoint lists of structures that together are all; every group is spread evenly, drawn with `seed`."""
+        """`count` disjoint lists of structures that together are all; groups are spread evenly, drawn with `seed`."""
         if not 2 <= count <= len(self):
             raise DataError(f"cannot cut {len(self)} structures into {count} parts; needed is 2 to {len(self)}")
         rng = np.random.default_rng(seed)

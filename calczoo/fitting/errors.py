@@ -30,7 +30,7 @@ class ErrorTable:
 
 
 def compare(data: Dataset, predictions: Sequence[dict[str, Any]]) -> ErrorTable:
-    """Errors of predictions (dicts with energy in eV, forces, stress as a calculator returns them) against a data set."""
+    """Errors of predictions (dicts with energy, forces, stress as a calculator returns them) against a data set."""
     errors: dict[str, dict[str, list[np.ndarray]]] = {}
     for k, (atoms, group, result) in enumerate(zip(data.structures, data.groups, predictions, strict=True)):
         found: dict[str, np.ndarray] = {}

@@ -100,7 +100,12 @@ def time_ours(job: dict[str, Any]) -> dict[str, Any]:
 
     block()
     wall, cpu = zip(*(block() for _ in range(job["repeats"])), strict=True)
-    return {"energy": energy, "wall": sorted(wall), "cpu": sorted(cpu), "pairs": calc._cached.pairs.n_pairs / len(atoms)}
+    return {
+        "energy": energy,
+        "wall": sorted(wall),
+        "cpu": sorted(cpu),
+        "pairs": calc._cached.pairs.n_pairs / len(atoms),
+    }
 
 
 def run_side(command: list[str], job: dict[str, Any], threads: int, folder: Path) -> dict[str, Any]:
@@ -166,7 +171,9 @@ def machine() -> str:
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass  # not Linux: the plain name above
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, warp {warp.__version__}, ase {ase.__version__}"
+    versions = (
+        f"Python {platform.python_version()}, torch {torch.__version__}, warp {warp.__version__}, ase {ase.__version__}"
+    )
     return f"{model}, {os.cpu_count()} cores; {versions}"
 
 

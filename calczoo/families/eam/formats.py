@@ -49,10 +49,8 @@ class Body:
         """Place of a table of `count` values, which must end with a line."""
         start, stop = self.at, self.at + count
         if stop > len(self.tokens):
-            self.at = len(self.tokens)
-            left = len(self.tokens) - start
-            expected = f"{count} values of {what}, not {left}"
-            raise PotentialFileError(self.path, self.line(self.at), "the file ends", expected)
+            expected = f"{count} values of {what}, not {len(self.tokens) - start}"
+            raise PotentialFileError(self.path, self.line(stop), "the file ends", expected)
         self.at = stop
         if stop not in self.ends:
             expected = f"the last of {count} values of {what} to end it"

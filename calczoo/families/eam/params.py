@@ -196,7 +196,7 @@ class EamParams:
             cutoff=self.cutoff,
             summary=f"{kind}, {STYLES[self.style]}",
             level_of_theory="empirical",
-            citation=_after(comment, "CITATION:"),
+            citation=next(filter(None, (_after(c, "CITATION:") for c in self.comments)), ""),
             files=dict(self.files),
             extra={"style": self.style, "comment": comment[:300]},
         )

@@ -24,7 +24,7 @@ from .params import SnapParams
 
 @dataclass(frozen=True)
 class Rows:
-    """Design rows of one structure with C columns: energy (C,), forces (3 n, C), stress (6, C) or None without volume."""
+    """Design rows of one structure with C columns: energy (C,), forces (3 n, C), stress (6, C) or None."""
 
     energy: np.ndarray
     forces: np.ndarray
@@ -41,6 +41,13 @@ class Design:
         self.params, self.model = params, model
         self.n_columns = params.n_elements * params.n_coefficients
         self._upper = np.triu_indices(params.n_components) if params.quadraticflag else None
+
+    def energy_row(self, atoms: Atoms) -> np.ndarray:
+        """(C,): the energy row alone, without derivatives."""
+        system = System.from_atoms(atoms, self.model.device, self.model.dtype)
+        b = self.model.descriptors(system, find_pairs(system, self.model.cutoff)).cpu().double().numpy()
+        symbols = np.array(atoms.get_chemical_symbols())
+        return np.concatenate([self._phi(b, symbols == e) for e in self.params.elements])
 
     def rows(self, atoms: Atoms) -> Rows:
         """Rows of one structure; see the class."""

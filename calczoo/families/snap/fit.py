@@ -1,9 +1,9 @@
 """Training of SNAP: weighted linear least squares for the coefficients, a scan on held-out data for the rest.
 
 Residuals are energies per atom (eV/atom), force components (eV/A) and stress components (eV/A^3), each times the weight
-of its kind and of its group. Every setting given as a list is chosen by cross-validation within the training set: each part of it is predicted by a
-fit to the others, and the sum of the logarithms of these RMS errors counts. The coefficients are then fitted to the
-whole training set. The test set takes no part in any choice.
+of its kind and of its group. Every setting given as a list is chosen by cross-validation within the training set: each
+part of it is predicted by a fit to the others, and the sum of the logarithms of these RMS errors counts. The
+coefficients are then fitted to the whole training set. The test set takes no part in any choice.
 
 A ZBL term may be subtracted from the reference values before the fit; it then belongs to the model.
 
@@ -37,9 +37,11 @@ from .formats import write_snap
 from .indices import component_count
 from .load import build
 from .params import SnapParams
+from .repulsion import Compression
 
 Scan = float | Sequence[float]
 KINDS = ("energy", "forces", "stress")
+COMPRESSION = "compression"
 SCORE = {"energy": 1.0, "forces": 1.0, "stress": 0.3}
 """Default weights of the logarithms of the cross-validation errors in the score of a setting."""
 
@@ -49,11 +51,13 @@ class FitSettings:
     """What a fit can be told; a list of values means: choose by cross-validation.
 
     rcut: A; None takes 1.7, 1.9 and 2.1 times the mean distance (V/N)^(1/3). twojmax; rfac0; rmin0 (A).
-    radii, weights: per element, relative; element e has R_e = radii_e / 2. switchinner: {"sinner": ..., "dinner": ...}.
+    radii, weights: per element, relative; element e has R_e = radii_e / 2. sinner, dinner: A, inner switching if dinner.
     energy_weight (atom/eV), force_weight (A/eV), stress_weight (A^3/eV): multiply the residuals. group_weights: factors
     by group name. ridge: relative to columns of norm one. zbl_inner, zbl_outer: A; 0 means no ZBL term.
-    folds, seed: parts of the training set for the choice; search_atoms: size of the sample that chooses the descriptor. score: weights of the logarithms of the errors by kind. name, level_of_theory, training_data, citation, doi,
-    licence: for the card.
+    compression: fields of `repulsion.Compression`, guessed energies of compressed structures; None: none.
+    folds, seed: parts of the training set for the choice; search_atoms: size of the sample that chooses the descriptor;
+    score: weights of the logarithms of the errors by kind (default SCORE). name, level_of_theory, training_data,
+    citation, doi, licence: for the card.
     """
 
     rcut: Scan | None = None
@@ -71,6 +75,7 @@ class FitSettings:
     ridge: Scan = (1e-12, 1e-10, 1e-8)
     zbl_inner: float = 0.0
     zbl_outer: float = 0.0
+    compression: Mapping[str, Any] | None = None
     folds: int = 5
     search_atoms: int = 4000
     score: Mapping[str, float] | None = None
@@ -143,15 +148,7 @@ Blocks = dict[tuple[str, str], Block]
 
 def compress(data: Dataset, template: SnapParams, zbl: Any = None) -> Blocks:
     """Compressed rows of every (group, kind) for the hyperparameters of `template`."""
-    from .kernels import SnapWarp
-
-    model = SnapWarp(
-        replace(template, quadraticflag=False, coefficients=template.coefficients[:, : 1 + template.n_components]),
-        torch.device("cpu"),
-        torch.float64,
-        thread_count(None),
-    )
-    design = Design(template, model)
+    design = _design(template)
     reference = _reference(data, zbl)
     blocks: Blocks = {}
 
@@ -170,6 +167,37 @@ def compress(data: Dataset, template: SnapParams, zbl: Any = None) -> Blocks:
     return blocks
 
 
+def compress_guesses(data: Dataset, template: SnapParams, zbl: Any, settings: FitSettings) -> Blocks:
+    """Energies of compressed structures, in units of their tolerance; empty without `compression`."""
+    if settings.compression is None:
+        return {}
+    try:
+        guesses = Compression(**settings.compression).guesses(data, settings.seed)
+    except TypeError as error:
+        raise OptionError(f"compression: {error}") from error
+    if not guesses:
+        return {}
+    design, block = _design(template), Block(_n_columns(template))
+    reference = _reference(Dataset.from_structures([atoms for atoms, _, _ in guesses]), zbl)
+    for (atoms, energy, tolerance), known in zip(guesses, reference, strict=True):
+        scale = 1.0 / (len(atoms) * tolerance)
+        block.add(design.energy_row(atoms) * scale, np.array([(energy - known["energy"]) * scale]))
+    return {(COMPRESSION, COMPRESSION): block}
+
+
+def _n_columns(template: SnapParams) -> int:
+    return template.n_elements * template.n_coefficients
+
+
+def _design(template: SnapParams) -> Design:
+    """Rows by the fast backend, which needs the linear components only."""
+    from .kernels import SnapWarp
+
+    linear = template.coefficients[:, : 1 + template.n_components]
+    plain = replace(template, quadraticflag=False, coefficients=linear)
+    return Design(template, SnapWarp(plain, torch.device("cpu"), torch.float64, thread_count(None)))
+
+
 def _reference(data: Dataset, zbl: Any) -> list[dict[str, Any]]:
     """What is subtracted from the reference values: ZBL, or zero."""
     if zbl is None:
@@ -181,6 +209,7 @@ def weighted(parts: Iterable[Blocks], settings: FitSettings) -> list[tuple[float
     """Blocks with the weights of their kind and group."""
     kinds = dict(zip(KINDS, (settings.energy_weight, settings.force_weight, settings.stress_weight), strict=True))
     groups = settings.group_weights or {}
+    kinds[COMPRESSION] = 1.0
     return [
         (float(kinds[kind]) * float(groups.get(group, 1.0)), block)  # type: ignore[arg-type]
         for blocks in parts
@@ -196,8 +225,8 @@ def _choose(
 ) -> tuple[FitSettings, list[Blocks], list[dict[str, float]]]:
     """Settings with one value each, the compressed rows for them, and the table of what was tried.
 
-    Settings of the descriptor are chosen on at most `search_atoms` atoms, with all weights and ridge parameters; weights
-    and ridge for the chosen descriptor then on the whole training set.
+    Settings of the descriptor are chosen on about `search_atoms` atoms, with all weights and ridge parameters;
+    weights and ridge for the chosen descriptor then on the whole training set.
     """
     if settings.rcut is None:
         settings = replace(settings, rcut=_cutoffs(data))
@@ -219,13 +248,13 @@ def _choose(
     first = _single(settings, hyper, [v[0] for v in inner])
     template = _template(symbols, quadratic, first)
     if all(len(v) == 1 for v in inner):
-        return first, [compress(data, template, zbl)], tried
+        return first, [compress(data, template, zbl), compress_guesses(data, template, zbl, settings)], tried
     cross = _CrossValidation(data, template, zbl, first)
     tell("weights", 0.7)
     last = _scan(cross, settings, hyper, inner)
     best = _best(last)
     chosen = _single(settings, hyper, [best[name] for name in ("energy_weight", "stress_weight", "ridge")])
-    return chosen, cross.parts, [*tried, *last]
+    return chosen, [*cross.parts, cross.guessed], [*tried, *last]
 
 
 def _scan(
@@ -255,6 +284,7 @@ class _CrossValidation:
     def __init__(self, data: Dataset, template: SnapParams, zbl: Any, settings: FitSettings):
         parts = [data.subset(part) for part in data.folds(min(settings.folds, len(data)), settings.seed)]
         self.parts = [compress(part, template, zbl) for part in parts]
+        self.guessed = compress_guesses(data, template, zbl, settings)
         groups = settings.group_weights or {}
         self.others: list[dict[str, Block]] = []
         for left_out in range(len(parts)):
@@ -263,13 +293,14 @@ class _CrossValidation:
                 for (group, kind), block in blocks.items():
                     if k != left_out:
                         kinds.setdefault(kind, []).append((float(groups.get(group, 1.0)), block))
-            self.others.append({kind: Block.merged(many) for kind, many in kinds.items()})
+            merged = {kind: Block.merged(many) for kind, many in kinds.items()}
+            self.others.append(merged | {kind: block for (_, kind), block in self.guessed.items()})
 
     def errors(
         self, energy_weight: float, force_weight: float, stress_weight: float, ridges: Sequence[float]
     ) -> list[tuple[float, dict[str, float]]]:
         """(ridge, RMS error of each kind over all left-out parts) for each ridge."""
-        weights = dict(zip(KINDS, (energy_weight, force_weight, stress_weight), strict=True))
+        weights = dict(zip(KINDS, (energy_weight, force_weight, stress_weight), strict=True)) | {COMPRESSION: 1.0}
         squares = {ridge: dict.fromkeys(KINDS, 0.0) for ridge in ridges}
         rows = dict.fromkeys(KINDS, 0)
         for blocks, others in zip(self.parts, self.others, strict=True):

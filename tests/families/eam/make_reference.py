@@ -1,6 +1,6 @@
 """Run LAMMPS over the potential files it ships and write lammps.json, the reference values of test_published.py.
 
-    python make_reference.py        # needs the lammps package; everything is checked against these numbers only
+python make_reference.py        # needs the lammps package; everything is checked against these numbers only
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+"""Insert into README.md what commands produce: the family table, the figures, the error messages.
+
+    python validation/readme.py            rewrite the README
+    python validation/readme.py --check    exit code 1 when it would change
+
+Figures are the files validation/results/*.md, each made by the command named in FIGURES.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "validation" / "results"
+
+FIGURES = {
+    "speed": ("Speed", "python validation/benchmarks/speed.py --write"),
+}
+"""Result file (without .md) -> its heading and the command that makes it."""
+
+ERRORS = (
+    ["info", "snp:Mo"],
+    ["run", "singlepoint", "zbl(1.0, 2.0)", "-e", "Cu", "--proto", "Rn:fcc"],
+    ["run", "singlepoint", "eam:Cu.eam.alloy", "--proto", "Cu:fcc"],
+    ["info", "zbl(2.0, 1.0)", "-e", "Cu"],
+)
+
+
+def families() -> str:
+    """One row per built-in family."""
+    from calczoo.registry import BUILTIN, get_family
+
+    rows = ["| family | what it is | files | bundled models | reference |", "| --- | --- | --- | --- | --- |"]
+    for name in BUILTIN:
+        family = get_family(name)
+        kind = " (add-on)" if family.kind == "addon" else ""
+        reference = f"[{family.citation}](https://doi.org/{family.doi})" if family.doi else family.citation
+        bundled = ", ".join(f"`{name}:{m}`" for m in family.bundled) or "-"
+        rows.append(f"| `{name}`{kind} | {family.summary} | {'; '.join(family.formats)} | {bundled} | {reference} |")
+    return "\n".join(rows)
+
+
+def figures() -> str:
+    """The result files, with heading and command."""
+    parts = []
+    for path in sorted(RESULTS.glob("*.md"), key=lambda p: (p.stem != "speed", p.stem)):
+        heading, command = FIGURES.get(path.stem, (path.stem.replace("_", " ").capitalize(), ""))
+        made = f"`{command}`\n\n" if command else ""
+        parts.append(f"### {heading}\n\n{made}{path.read_text(encoding='utf-8').strip()}")
+    return "\n\n".join(parts)
+
+
+def errors() -> str:
+    """What the command line answers to wrong input."""
+    from calczoo.cli import execute
+
+    lines = []
+    for arguments in ERRORS:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = execute(list(arguments))
+        shown = " ".join(f"'{a}'" if " " in a else a for a in arguments)
+        lines += [f"$ calczoo {shown}", err.getvalue().strip(), f"(exit code {code})", ""]
+    return "```text\n" + "\n".join(lines).strip() + "\n```"
+
+
+def generated(text: str) -> str:
+    """The README with every marked part made anew."""
+    for name, make in (("families", families), ("figures", figures), ("errors", errors)):
+        pattern = rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)"
+        if not re.search(pattern, text, re.DOTALL):
+            raise SystemExit(f"README.md has no markers for '{name}'")
+        body = make()
+        text = re.sub(pattern, lambda m, b=body: f"{m[1]}{b}\n{m[2]}" if b else m[1] + m[2], text, flags=re.DOTALL)
+    return text
+
+
+def main() -> int:
+    old = README.read_text(encoding="utf-8")
+    new = generated(old)
+    if "--check" in sys.argv[1:]:
+        if new != old:
+            print("README.md is not up to date: run python validation/readme.py", file=sys.stderr)
+        return int(new != old)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
