@@ -51,7 +51,7 @@ class FitSettings:
     """What a fit can be told; a list of values means: choose by cross-validation.
 
     rcut: A; None takes 1.7, 1.9 and 2.1 times the mean distance (V/N)^(1/3). twojmax; rfac0; rmin0 (A).
-    radii, weights: per element, relative; element e has R_e = radii_e / 2. sinner, dinner: A, inner switching if dinner.
+    radii, weights: per element, relative; R_e = radii_e / 2. sinner, dinner: A, inner switching (dinner 0: none).
     energy_weight (atom/eV), force_weight (A/eV), stress_weight (A^3/eV): multiply the residuals. group_weights: factors
     by group name. ridge: relative to columns of norm one. zbl_inner, zbl_outer: A; 0 means no ZBL term.
     compression: fields of `repulsion.Compression`, guessed energies of compressed structures; None: none.

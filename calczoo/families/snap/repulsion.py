@@ -1,13 +1,13 @@
 """What keeps a fit from collapsing under compression: guessed energies far below the volumes of the training data.
 
-Polynomials in the bispectrum grow as the sixth (linear) or twelfth (quadratic) power of the density, with a sign that the
+Bispectrum components grow as the third power of the density and quadratic SNAP as the sixth, with a sign that the
 training data do not fix. So a few of its structures are scaled down, and each copy gets the energy
 
     E(copy) = E(structure) + n [e(V s^3) - e(V)],   e(V) = 2 B V0 / (B' - 1)^2 {2 - [5 + 3 B' (x - 1) - 3 x] exp(-y)}
 
 with x = (V / V0)^(1/3), y = 3 (B' - 1) (x - 1) / 2: the equation of state of Vinet et al., J. Phys. Chem. Solids 48,
-753 (1987), doi:10.1016/0022-3697(87)90035-5 (n atoms, V per atom). It enters with a tolerance of 20 % + 0.05 eV per atom,
-so that it decides the sign of the growth and nothing within the data.
+753 (1987), doi:10.1016/0022-3697(87)90035-5 (n atoms, V per atom). It enters with a tolerance of 20 % and 0.05 eV per
+atom, so that it decides the sign of the growth and nothing within the data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Compression:
     volume: float
     bulk_modulus: float
     derivative: float
-    scales: Sequence[float] = (0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4)
+    scales: Sequence[float] = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)
     structures: int = 6
 
     def __post_init__(self) -> None:
