@@ -105,11 +105,24 @@ class ZooCalculator(Calculator):
         self.atoms = atoms.copy()
         return self.atoms
 
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """ASE's test for changes; `info['charge']`, which ASE does not compare, counts as initial charges."""
-        changes = super().check_state(atoms, tol)
-        if self.atoms is not None and atoms.info.get("charge", 0.0) != self.atoms.info.get("charge", 0.0):
-            changes = [*changes, "initial_charges"]
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """What differs from the structure of the present results; exact, without ASE's slow tolerant comparison.
+        `info['charge']`, which ASE does not compare, counts as initial charges."""
+        old = self.atoms
+        if old is None:
+            return list(all_changes)
+        pairs = {
+            "positions": (old.positions, atoms.positions),
+            "numbers": (old.numbers, atoms.numbers),
+            "cell": (old.cell.array, atoms.cell.array),
+            "pbc": (old.pbc, atoms.pbc),
+        }
+        changes = [name for name, (a, b) in pairs.items() if not np.array_equal(a, b)]
+        for name in ("initial_charges", "initial_magmoms"):
+            if (old.has(name) or atoms.has(name)) and not np.array_equal(old.arrays.get(name), atoms.arrays.get(name)):
+                changes.append(name)
+        if old.info.get("charge", 0.0) != atoms.info.get("charge", 0.0) and "initial_charges" not in changes:
+            changes.append("initial_charges")
         return changes
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True):

@@ -42,7 +42,8 @@ class System:
 
     def volumes(self) -> torch.Tensor:
         """(S,) A^3; zero for a structure without a full cell."""
-        return torch.linalg.det(self.cell).abs()
+        a, b, c = self.cell.unbind(dim=1)
+        return (torch.linalg.cross(a, b) * c).sum(dim=1).abs()
 
     @classmethod
     def from_atoms(
@@ -112,6 +113,8 @@ def check_cell(cell: np.ndarray, pbc: Sequence[bool], where: str = "") -> None:
     periodic = [k for k in range(3) if pbc[k]]
     if not periodic:
         return
+    if len(periodic) == 3 and _is_regular(np.asarray(cell, dtype=float).tolist()):
+        return
     vectors = np.asarray(cell, dtype=float)[periodic]
     lengths = np.linalg.norm(vectors, axis=1)
     for k, length in zip(periodic, lengths, strict=True):
@@ -132,9 +135,26 @@ def check_cell(cell: np.ndarray, pbc: Sequence[bool], where: str = "") -> None:
     )
 
 
+def _is_regular(cell: list[list[float]]) -> bool:
+    """Quick yes for the ordinary cell; plain floats, since this runs on every call."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell
+    faces = (
+        (by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx),
+        (cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax),
+        (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx),
+    )
+    volume = abs(ax * faces[0][0] + ay * faces[0][1] + az * faces[0][2])
+    area = max((x * x + y * y + z * z) ** 0.5 for x, y, z in faces)
+    lengths = [(x * x + y * y + z * z) ** 0.5 for x, y, z in cell]
+    # far from both limits of the exact test below
+    return volume > 10.0 * _MIN_HEIGHT * area and volume > 1e-4 * lengths[0] * lengths[1] * lengths[2]
+
+
 def check_elements(numbers: np.ndarray, allowed: Sequence[int], model: str) -> None:
     """Raise UnsupportedElement for the first atom whose number is not in `allowed`."""
-    bad = ~np.isin(numbers, allowed)
+    known = np.zeros(len(chemical_symbols), dtype=bool)
+    known[list(allowed)] = True
+    bad = ~known[numbers]
     if bad.any():
         k = int(np.argmax(bad))
         raise UnsupportedElement(chemical_symbols[numbers[k]], k, model, [chemical_symbols[z] for z in allowed])

@@ -55,7 +55,7 @@ class Example:
     @property
     def known(self) -> tuple[str, ...]:
         """Elements of the model; cards of add-ons that know every element are cut to those asked for."""
-        return self.elements or describe(**self.arguments()).elements
+        return self.elements or _elements(self)
 
     def structure(self, repeats: int | tuple[int, int, int] = 2, rattle: float = 0.08, seed: int = 1) -> Atoms:
         """A rattled, slightly sheared crystal with all elements."""
@@ -68,6 +68,12 @@ class Example:
         atoms.set_cell(atoms.cell @ (np.eye(3) + rng.uniform(-0.02, 0.02, (3, 3))), scale_atoms=True)
         atoms.positions += rng.normal(0.0, rattle, atoms.positions.shape)
         return atoms
+
+
+@cache
+def _elements(example: Example) -> tuple[str, ...]:
+    """Elements of an example's file, which is read once."""
+    return describe(**example.arguments()).elements
 
 
 _SNAP = ".snapcoeff", ".snapparam"

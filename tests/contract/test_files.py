@@ -1,4 +1,4 @@
-"""Parameter files that are missing, cut, edited or garbage: the same model, another valid one, or PotentialFileError."""
+"""Parameter files that are missing, cut, edited or garbage: a valid model, or PotentialFileError."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def mutants(text: str, seed: int) -> Iterator[bytes]:
 
 
 def read_mutants(example: Example, folder: Path) -> dict[str, list]:
-    """In the child: what each mutant of each file was read as. Wrong are errors of any other kind, and non-finite values."""
+    """In the child: how many mutants were read and refused, and those that gave an error of another kind."""
     from calczoo import describe
 
     counts, wrong = {"read": 0, "refused": 0}, []

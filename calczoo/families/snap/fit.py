@@ -285,34 +285,35 @@ class _CrossValidation:
         parts = [data.subset(part) for part in data.folds(min(settings.folds, len(data)), settings.seed)]
         self.parts = [compress(part, template, zbl) for part in parts]
         self.guessed = compress_guesses(data, template, zbl, settings)
-        groups = settings.group_weights or {}
+        self.groups = {name: float(w) for name, w in (settings.group_weights or {}).items()}
         self.others: list[dict[str, Block]] = []
         for left_out in range(len(parts)):
             kinds: dict[str, list[tuple[float, Block]]] = {}
             for k, blocks in enumerate(self.parts):
                 for (group, kind), block in blocks.items():
                     if k != left_out:
-                        kinds.setdefault(kind, []).append((float(groups.get(group, 1.0)), block))
+                        kinds.setdefault(kind, []).append((self.groups.get(group, 1.0), block))
             merged = {kind: Block.merged(many) for kind, many in kinds.items()}
             self.others.append(merged | {kind: block for (_, kind), block in self.guessed.items()})
 
     def errors(
         self, energy_weight: float, force_weight: float, stress_weight: float, ridges: Sequence[float]
     ) -> list[tuple[float, dict[str, float]]]:
-        """(ridge, RMS error of each kind over all left-out parts) for each ridge."""
+        """(ridge, RMS error of each kind over all left-out parts) for each ridge; groups count as they do in the fit."""
         weights = dict(zip(KINDS, (energy_weight, force_weight, stress_weight), strict=True)) | {COMPRESSION: 1.0}
         squares = {ridge: dict.fromkeys(KINDS, 0.0) for ridge in ridges}
-        rows = dict.fromkeys(KINDS, 0)
+        rows = dict.fromkeys(KINDS, 0.0)
         for blocks, others in zip(self.parts, self.others, strict=True):
             solver = Solver.of((weights[kind], block) for kind, block in others.items())
-            for (_, kind), block in blocks.items():
-                rows[kind] += block.n_rows
+            counted = [(kind, self.groups.get(group, 1.0) ** 2, block) for (group, kind), block in blocks.items()]
+            for kind, weight, block in counted:
+                rows[kind] += weight * block.n_rows
             for ridge in ridges:
                 x = solver.solve(ridge)
-                for (_, kind), block in blocks.items():
-                    squares[ridge][kind] += block.rms(x) ** 2 * block.n_rows
+                for kind, weight, block in counted:
+                    squares[ridge][kind] += weight * block.n_rows * block.rms(x) ** 2
         return [
-            (ridge, {kind: float(np.sqrt(s / rows[kind])) for kind, s in found.items() if rows[kind]})
+            (ridge, {kind: float(np.sqrt(s / rows[kind])) for kind, s in found.items() if rows[kind] > 0})
             for ridge, found in squares.items()
         ]
 
