@@ -163,7 +163,8 @@ class ZooCalculator(Calculator):
         asked = set(properties)
         if unknown := sorted(asked - set(self.implemented_properties)):
             raise PropertyNotImplementedError(
-                f"{self.card.name} does not compute {', '.join(unknown)} (has: {', '.join(self.implemented_properties)})"
+                f"{self.card.name} does not compute {', '.join(unknown)} "
+                f"(has: {', '.join(self.implemented_properties)})"
             )
         wanted = {"energy", "free_energy"} | asked
         if "forces" in asked or "stress" in asked:  # one reverse pass gives both
@@ -258,8 +259,8 @@ def _check_finite(one: dict[str, Any], model: str, s: int, n: int) -> None:
         if not np.isfinite(value).all():
             where = f" of structure {s}" if n > 1 else ""
             raise NonFiniteResult(
-                f"{model} gave a non-finite {name}{where} for a finite structure; the model may be far outside its range "
-                "(very short distances?): check the structure and the parameter file"
+                f"{model} gave a non-finite {name}{where} for a finite structure; the model may be far outside its "
+                "range (very short distances?): check the structure and the parameter file"
             )
 
 

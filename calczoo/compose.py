@@ -97,7 +97,7 @@ def device_of(name: str) -> torch.device:
         raise OptionError(f"device is {name!r}; allowed are 'auto', 'cpu', 'cuda' and 'cuda:N'")
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         raise BackendUnavailable(
-            f"device '{name}' is not available: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices; "
-            "use device='cpu' or install a CUDA build of torch"
+            f"device '{name}' is not available: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices; use device='cpu' or install a CUDA build of torch"
         )
     return device

@@ -48,8 +48,8 @@ class Model(Protocol):
 
 @dataclass
 class Local:
-    """What a local model returns: site energies (N,), and either the directed gradients (P, 3) or, from kernels that sum
-    on the fly, forces (N, 3) and per-atom virials (N, 3, 3). `extra` holds further outputs, such as descriptors."""
+    """What a local model returns: site energies (N,), and either the directed gradients (P, 3) or, from kernels that
+    sum on the fly, forces (N, 3) and per-atom virials (N, 3, 3). `extra` holds further outputs, such as descriptors."""
 
     energies: torch.Tensor
     pair_gradients: torch.Tensor | None = None
@@ -77,7 +77,8 @@ class LocalModel:
         """See the module docstring; raises PropertyNotImplementedError for an output the model lacks."""
         if missing := need - self.outputs:
             raise PropertyNotImplementedError(
-                f"{self.card.name} does not compute {', '.join(sorted(missing))} (has: {', '.join(sorted(self.outputs))})"
+                f"{self.card.name} does not compute {', '.join(sorted(missing))} "
+                f"(has: {', '.join(sorted(self.outputs))})"
             )
         site = self.local(system, pairs, need)
         energy = sum_by_system(site.energies, system)

@@ -16,6 +16,10 @@ FAST = "-O3 -mreassociate -freciprocal-math -fno-signed-zeros -ffp-contract=fast
 """Compiler flags that may reorder sums but keep NaN and infinity, which are looked for in every result."""
 
 
+KERNELS: dict[str, wp.Kernel] = {}
+"""Kernels made so far, by name."""
+
+
 @cache
 def init_warp() -> None:
     """Start Warp once, quietly."""
@@ -49,18 +53,21 @@ def _loadable(library: str) -> bool:
     return True
 
 
-_CPU_FLAGS = "-march=native -ffp-contract=fast -mllvm=-inline-threshold=9000 -mllvm=-inline-cold-callsite-threshold=3000"
+_CPU_FLAGS = (
+    "-march=native -ffp-contract=fast -mllvm=-inline-threshold=9000 -mllvm=-inline-cold-callsite-threshold=3000"
+)
 
 
 def make_kernel(function: Any, name: str, flags: str = "") -> wp.Kernel:
     """A forward-only kernel in a module of its own, named so that it is compiled once and cached on disk.
 
-    flags are added to the CPU compiler's, after `-march=native` and fused multiply-add. Warp reads them from the module, not
-    from the kernel. What makes a loop over pairs vectorise: `while` instead of `for` (Warp's range has two exits), flat
+    flags are added to the CPU compiler's, after `-march=native` and fused multiply-add. Warp reads them from the
+    module, not from the kernel. What makes a loop over pairs vectorise: `while` instead of `for` (Warp's range has two exits), flat
     scalar arrays, `-ffast-math`, and no store of the type that is gathered.
     """
     init_warp()
     function.__name__ = function.__qualname__ = name
     module = wp.get_module(f"calczoo_{name}")
     module.options.update(enable_backward=False, optimization_level=3, cpu_compiler_flags=f"{_CPU_FLAGS} {flags}")
-    return wp.Kernel(func=function, key=name, module=module, options={"enable_backward": False})
+    KERNELS[name] = wp.Kernel(func=function, key=name, module=module, options={"enable_backward": False})
+    return KERNELS[name]

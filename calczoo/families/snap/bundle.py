@@ -44,7 +44,7 @@ ZBL = {
 }
 """A: inner and outer cutoff of the ZBL term of each element."""
 
-EQUATION_OF_STATE = {  # A^3 per atom, GPa, B': what PBE gives for the crystal; only for guesses of compressed structures
+EQUATION_OF_STATE = {  # A^3 per atom, GPa, B' of the crystal in PBE; only for guesses of compressed structures
     "Li": (20.2, 13.9, 3.4),
     "Mo": (15.8, 260.0, 4.2),
     "Cu": (12.0, 138.0, 5.0),
@@ -62,9 +62,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Cu-quadratic": {"rcut": (3.9, 4.3), "twojmax": 6},
     "Ni-linear": {"rcut": (4.1, 4.5), "twojmax": 8},
     "Ni-quadratic": {"rcut": (3.8, 4.2), "twojmax": 6},
-    "Si-linear": {"rcut": 5.3, "twojmax": 10},
+    "Si-linear": {"rcut": (4.6, 4.9, 5.3), "twojmax": 8},
     "Si-quadratic": {"rcut": (4.8, 5.2), "twojmax": 6},
-    "Ge-linear": {"rcut": 5.5, "twojmax": 10},
+    "Ge-linear": {"rcut": (4.9, 5.5), "twojmax": (8, 10)},
     "Ge-quadratic": {"rcut": (4.9, 5.3), "twojmax": 6},
 }
 
