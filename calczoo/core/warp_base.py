@@ -61,9 +61,10 @@ _CPU_FLAGS = (
 def make_kernel(function: Any, name: str, flags: str = "") -> wp.Kernel:
     """A forward-only kernel in a module of its own, named so that it is compiled once and cached on disk.
 
-    flags are added to the CPU compiler's, after `-march=native` and fused multiply-add. Warp reads them from the
-    module, not from the kernel. What makes a loop over pairs vectorise: `while` instead of `for` (Warp's range has two exits), flat
-    scalar arrays, `-ffast-math`, and no store of the type that is gathered.
+    flags are added to the CPU compiler's, after `-march=native` and fused multiply-add. Warp reads them from the module
+    (not the kernel). What makes a loop over pairs vectorise: `while` instead of `for` (Warp's range has two exits),
+    flat scalar arrays, indices masked to be non-negative (Warp wraps negative ones), reordering of sums (FAST), and no
+    store of the type that is gathered.
     """
     init_warp()
     function.__name__ = function.__qualname__ = name

@@ -1,15 +1,15 @@
-"""Every contract test that takes `example` runs once per family, file format and bundled model."""
+"""Every contract test that takes `example` runs once per family and kind of file."""
 
 from __future__ import annotations
 
 import pytest
 
-from contract.examples import Example, all_examples
+from contract.examples import EXAMPLES, Example
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "example" in metafunc.fixturenames:
-        metafunc.parametrize("example", all_examples(), ids=str, scope="module")
+        metafunc.parametrize("example", EXAMPLES, ids=str, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from calczoo.core.errors import PotentialFileError
-from contract.examples import Example, all_examples
+from contract.examples import EXAMPLES, Example
 from data import ROOT
 
 MEMORY = 3 << 30
@@ -108,9 +108,9 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_CPU, (200, 200))
-from contract.examples import all_examples
+from contract.examples import EXAMPLES
 from contract.test_files import MEMORY, read_mutants
-example = all_examples()[int(sys.argv[1])]
+example = EXAMPLES[int(sys.argv[1])]
 import numpy
 resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 print(json.dumps(read_mutants(example, Path(sys.argv[2]))))
@@ -121,7 +121,7 @@ def test_mutated_files(example: Example, tmp_path):
     """A few hundred mutants of each file, in a process with limited memory and time."""
     copies(example, tmp_path)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
-    number = str(all_examples().index(example))
+    number = str(EXAMPLES.index(example))
     command = [sys.executable, "-c", CHILD, number, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"the reader was killed: {done.stderr[-2000:]}"

@@ -15,7 +15,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.units import fs
 
 from calczoo.calculator import ZooCalculator
-from contract.examples import Example, all_examples
+from contract.examples import EXAMPLES, Example
 from contract.helpers import assert_same, results
 from data import ROOT
 
@@ -92,7 +92,7 @@ def elsewhere(threads: int) -> dict[str, str]:
 def fingerprints(threads: int) -> dict[str, str]:
     """Of every example; the message of one that fails stands for its fingerprint, so that it fails alone."""
     out = {}
-    for example in all_examples():
+    for example in EXAMPLES:
         try:
             out[str(example)] = fingerprint(example, threads)
         except Exception as error:  # shown by the comparison in the parent
@@ -102,7 +102,7 @@ def fingerprints(threads: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_bitwise_the_same_in_another_process_and_with_other_threads(example: Example, threads):
-    for e in all_examples():
+    for e in EXAMPLES:
         e.paths()  # skips, here and not in the child, where the files are not at hand
     assert elsewhere(threads)[str(example)] == fingerprint(example, 1)
 

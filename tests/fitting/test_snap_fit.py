@@ -193,6 +193,16 @@ def test_errors_of_a_fit():
         run_fit("zbl", "x.xyz")
 
 
+def test_options_of_a_command_line():
+    data = labelled(known(False, ("Mo",)), structures(12, ("Mo",)))
+    text = {"rcut": "3.6, 4.4", "twojmax": "2", "group_weights": "even=2, odd=0.5", "ridge": "1e-12"}
+    same = {"rcut": [3.6, 4.4], "twojmax": 2, "group_weights": {"even": 2.0, "odd": 0.5}, "ridge": 1e-12}
+    a, b = (fit(data, **options) for options in (text, same))
+    assert np.array_equal(a.params.coefficients, b.params.coefficients)
+    with pytest.raises(OptionError, match="name=number"):
+        fit(data, group_weights="even")
+
+
 def test_same_data_same_coefficients():
     data = labelled(known(False, ("Mo",)), structures(10, ("Mo",)))
     a, b = (fit(data, rcut=4.4, twojmax=2).params.coefficients for _ in range(2))

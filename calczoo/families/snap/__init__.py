@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from calczoo.registry import Family, hookimpl
 
+DEFAULTS = {e: f"{e}-quadratic" for e in ("Li", "Mo", "Cu", "Ni", "Si", "Ge")}
+"""What a bare element name stands for: the form with the smaller cross-validation errors."""
+
+_FORMS = {"linear": "linear SNAP with ZBL, PBE, data of Zuo et al. 2020", "quadratic": "the same, quadratic"}
+_BUNDLED = {f"{e}-{form}": (e, text) for e in DEFAULTS for form, text in _FORMS.items()}
+
 FAMILY = Family(
     name="snap",
     summary="spectral neighbour analysis potential: linear or quadratic in bispectrum components, also per element",
@@ -18,6 +24,11 @@ FAMILY = Family(
     ),
     fit="calczoo.families.snap.fit:fit",
     outputs=("energy", "energies", "forces", "stress", "descriptors"),
+    bundled={
+        **{e: f"the better of {e}-linear and {e}-quadratic: {name}" for e, name in DEFAULTS.items()},
+        **{name: text for name, (_, text) in _BUNDLED.items()},
+    },
+    bundled_elements={**{e: (e,) for e in DEFAULTS}, **{name: (e,) for name, (e, _) in _BUNDLED.items()}},
     example="'snap:W_2940_2017_2.snap'",
 )
 

@@ -1,4 +1,4 @@
-"""Training of SNAP: weighted linear least squares for the coefficients, a scan on held-out data for the rest.
+"""Training of SNAP: weighted linear least squares for the coefficients, cross-validation for the rest.
 
 Residuals are energies per atom (eV/atom), force components (eV/A) and stress components (eV/A^3), each times the weight
 of its kind and of its group. Every setting given as a list is chosen by cross-validation within the training set: each

@@ -18,6 +18,9 @@ Scan = float | Sequence[float]
 SCORE = {"energy": 1.0, "forces": 1.0, "stress": 0.3}
 """Default weights of the logarithms of the cross-validation errors in the score of a setting."""
 
+_TEXTS = ("name", "level_of_theory", "training_data", "citation", "doi", "licence")
+_MAPPINGS = ("radii", "weights", "group_weights", "score", "compression")
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -67,10 +70,25 @@ class FitSettings:
         for key in options:
             if key not in known:
                 raise OptionError(f"a SNAP fit has no option '{key}' (its options: {', '.join(known)})")
-        return cls(**options)
+        return cls(**{key: _from_text(key, value) for key, value in options.items()})
+
+
+def _from_text(key: str, value: Any) -> Any:
+    """Lists and mappings from a command line: "4.6, 5.0" and "Surface=0.4, Elastic=2"; other values as they are."""
+    if not isinstance(value, str) or key in _TEXTS:
+        return value
+    words = value.replace(",", " ").split()
+    try:
+        if key in _MAPPINGS:
+            return {k: float(v) for k, v in (word.split("=") for word in words)}
+        return [float(word) for word in words]
+    except ValueError as error:
+        form = "'name=number, name=number'" if key in _MAPPINGS else "numbers separated by commas"
+        raise OptionError(f"{key} is {value!r}; write {form}") from error
 
 
 def values_of(settings: FitSettings, name: str) -> list[float]:
+    """The candidates of a setting, as numbers. Raises OptionError."""
     value = getattr(settings, name)
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     for v in values:
@@ -123,6 +141,5 @@ def zbl_term(settings: FitSettings) -> Any:
 
 
 def used_settings(s: FitSettings, quadratic: bool) -> dict[str, Any]:
-    drop = ("name", "level_of_theory", "training_data", "citation", "doi", "licence")
-    out = {f.name: getattr(s, f.name) for f in fields(s) if f.name not in drop and getattr(s, f.name) is not None}
+    out = {f.name: getattr(s, f.name) for f in fields(s) if f.name not in _TEXTS and getattr(s, f.name) is not None}
     return json.loads(json.dumps({"quadratic": quadratic, **out}))

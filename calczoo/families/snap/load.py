@@ -14,7 +14,7 @@ from ...core.model import Model
 from ...core.threads import thread_count
 from ...files.text import find_file
 from ...registry import Composite, ModelRequest
-from . import FAMILY
+from . import DEFAULTS, FAMILY
 from .formats import choose, find_companion, read_mliap, read_snap, refuse_network
 from .include import read_include
 from .params import SnapParams
@@ -45,7 +45,8 @@ def read(request: ModelRequest) -> SnapParams | Composite:
 
 def read_bundled(name: str) -> SnapParams | Composite:
     """A model that this project has fitted, with the facts of its card file."""
-    return with_card(read_include(MODELS / f"{name}.snap", None), MODELS / f"{name}.json", name)
+    stem = DEFAULTS.get(name, name)
+    return with_card(read_include(MODELS / f"{stem}.snap", None), MODELS / f"{stem}.json", name)
 
 
 def is_card(path: Path) -> bool:

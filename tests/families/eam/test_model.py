@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import warp as wp
 from ase import Atoms
 from ase.build import bulk
 
 from calczoo.core.pairs import find_pairs
 from calczoo.core.system import System
+from calczoo.families.eam.angular import adp_forces_kernel
+from calczoo.families.eam.kernels import forces_kernel, sites_kernel
 from calczoo.families.eam.load import build
 from calczoo.families.eam.params import hermite, lagrange
 from calczoo.registry import ModelRequest
@@ -174,3 +177,11 @@ def test_cuda(style, elements):
     b = m.compute(system, find_pairs(system, m.cutoff), NEED)
     for name, value in a.present().items():
         assert float((value - getattr(b, name).cpu()).abs().max()) <= 1e-10 * max(1.0, float(value.abs().max())), name
+
+
+def test_kernels_compile_for_cuda(tmp_path):
+    """The same sources, through NVIDIA's compiler, which needs no GPU."""
+    f64 = torch.float64
+    for kernel in (sites_kernel(f64, True), forces_kernel(f64), adp_forces_kernel(f64, True)):
+        wp.compile_aot_module(kernel.module, arch=80, module_dir=tmp_path, use_ptx=True)
+    assert len(list(tmp_path.glob("*.ptx"))) == 3
