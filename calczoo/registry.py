@@ -101,6 +101,7 @@ class Family:
     fit:   "module:function"  or "" when the family cannot be trained here
     bundled: name -> one line each; elements: () means it depends on the file
     kind: "potential" or "addon" (made to be added to a potential)
+    suffixes: file names that end so need no family name: get_calculator("Ta06A.snap")
     """
 
     name: str
@@ -111,6 +112,7 @@ class Family:
     citation: str = ""
     doi: str = ""
     formats: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("energy", "energies", "forces", "stress")
     backends: tuple[str, ...] = ("torch", "warp")
     options: Mapping[str, str] = field(default_factory=dict)
@@ -281,15 +283,21 @@ def list_calculators(
     return [n for n in out if fnmatch.fnmatch(n, pattern)]
 
 
+def family_of_file(name: str) -> str | None:
+    """The built-in family whose files are called like this, by the longest suffix; None when there is none."""
+    found = [(len(s), n) for n in BUILTIN for s in get_family(n).suffixes if name.lower().endswith(s)]
+    return max(found)[1] if found else None
+
+
 def _abilities(family: Family) -> set[str]:
     return {*family.outputs, *family.backends, family.kind, *({"fit"} if family.fit else ()), "gpu"}
 
 
-def _requests(name_or_spec: str, model: Any, elements: Any, common: dict, options: dict) -> list[tuple]:
+def _requests(name_or_spec: str | Path, model: Any, elements: Any, common: dict, options: dict) -> list[tuple]:
     """(factor, ModelRequest) of every term."""
     from .core.elements import parse_elements
 
-    terms: tuple[TermSpec, ...] = parse_spec(name_or_spec)
+    terms: tuple[TermSpec, ...] = parse_spec(str(name_or_spec), family_of_file)
     if len(terms) > 1 and (model is not None or options):
         raise SpecError("model= and options belong to a single family; write them into the terms of a sum")
     chosen = parse_elements(elements)
@@ -329,7 +337,7 @@ def build_model(request: ModelRequest) -> Model:
 
 
 def get_calculator(
-    name_or_spec: str,
+    name_or_spec: str | Path,
     model: str | Path | Sequence[str | Path] | None = None,
     elements: str | Iterable[str] | None = None,
     device: str = "auto",
@@ -343,7 +351,8 @@ def get_calculator(
 ) -> ZooCalculator:
     """An ASE calculator for any family of the zoo.
 
-    name_or_spec: family ("snap"), family and model ("snap:Mo"), or a sum ("snap:Ta06A.snap + 0.5*zbl(4.0, 4.8)").
+    name_or_spec: family ("snap"), family and model ("snap:Mo"), a file whose suffix tells ("Ta06A.snap"), or a sum
+    ("snap:Ta06A.snap + 0.5*zbl(4.0, 4.8)").
     model: bundled name, parameter file or folder, when not part of the spec. elements: the type map where a file does
     not name its elements, otherwise the subset to use. device: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1".
     dtype: "float64" or "float32". backend: "auto", "torch" (reference, differentiable), "warp" (fast). threads: CPU
@@ -366,7 +375,7 @@ def get_calculator(
 
 
 def describe(
-    name_or_spec: str, model: Any = None, elements: str | Iterable[str] | None = None, **options: Any
+    name_or_spec: str | Path, model: Any = None, elements: str | Iterable[str] | None = None, **options: Any
 ) -> Card:
     """The Card of a model: elements, cutoff, level of theory, citation, licence, files. Nothing is evaluated."""
     from .compose import combine_cards

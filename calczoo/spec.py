@@ -1,16 +1,17 @@
 """The spec grammar.
 
     spec    = term { "+" term }
-    term    = [ number "*" ] family [ ":" model ] [ "(" arguments ")" ]
+    term    = [ number "*" ] ( family [ ":" model ] | file ) [ "(" arguments ")" ]
     arguments = value | key "=" value, separated by commas; value = number | true | false | word | 'quoted' | "quoted"
 
 Examples: `snap:Mo`, `snap:W_2940_2017_2.snap + zbl(4.0, 4.8)`, `0.5*eam:Cu.eam.alloy + 0.5*eam:"my file.eam.alloy"`.
-A model name that holds spaces, "+", "(" or "," is written in quotes.
+A file is told by its suffix, as in `Ta06A.snap`. A model name that holds spaces, "+", "(" or "," is written in quotes.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .core.errors import SpecError
@@ -18,6 +19,7 @@ from .core.errors import SpecError
 Value = float | int | bool | str
 
 _FAMILY = re.compile(r"[A-Za-z][\w-]*")
+_NAMED = re.compile(r"[A-Za-z][\w-]*\s*(?:[:(]|$)")
 _FACTOR = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*")
 
 
@@ -38,13 +40,13 @@ class TermSpec:
         return text + (f"({', '.join(parts)})" if parts else "")
 
 
-def parse_spec(text: str) -> tuple[TermSpec, ...]:
-    """Parse a spec; SpecError names the position of what is wrong."""
+def parse_spec(text: str, family_of: Callable[[str], str | None] = lambda file: None) -> tuple[TermSpec, ...]:
+    """Parse a spec; SpecError names the position of what is wrong. family_of: file name -> family, None if unknown."""
     if not isinstance(text, str) or not text.strip():
         raise SpecError(f"empty calculator spec {text!r}; write for example 'snap:Mo' or 'eam:Ni.adp + zbl(1, 2)'")
     terms = []
     for chunk, start in _split(text, "+"):
-        terms.append(_parse_term(chunk, start, text))
+        terms.append(_parse_term(chunk, start, text, family_of))
     return tuple(terms)
 
 
@@ -79,7 +81,7 @@ def _is_exponent(text: str, k: int) -> bool:
     return re.search(r"(?:^|[\s+*(,=])\d+\.?\d*[eE]$", text[:k]) is not None
 
 
-def _parse_term(chunk: str, start: int, text: str) -> TermSpec:
+def _parse_term(chunk: str, start: int, text: str, family_of: Callable[[str], str | None]) -> TermSpec:
     body = chunk.strip()
     at = start + len(chunk) - len(chunk.lstrip())
     if not body:
@@ -87,13 +89,7 @@ def _parse_term(chunk: str, start: int, text: str) -> TermSpec:
     factor = 1.0
     if m := _FACTOR.match(body):
         factor, body, at = float(m[1]), body[m.end() :], at + m.end()
-    m = _FAMILY.match(body)
-    if not m:
-        _fail(text, at, "a family name is missing")
-    family, rest, at = m[0], body[m.end() :].strip(), at + m.end()
-    model: str | None = None
-    if rest.startswith(":"):
-        model, rest = _parse_model(rest[1:].strip(), at, text)
+    family, model, rest = _parse_name(body, at, text, family_of)
     args: list[Value] = []
     options: dict[str, Value] = {}
     if rest.startswith("(") and rest.endswith(")"):
@@ -102,6 +98,25 @@ def _parse_term(chunk: str, start: int, text: str) -> TermSpec:
     elif rest:
         _fail(text, at, f"cannot read {rest!r}")
     return TermSpec(family, model, tuple(args), options, factor)
+
+
+def _parse_name(
+    body: str, at: int, text: str, family_of: Callable[[str], str | None]
+) -> tuple[str, str | None, str]:
+    """Family, model or None, and what follows."""
+    if body and not _NAMED.match(body) and ("." in body or body[0] in "'\""):
+        file, rest = _parse_model(body, at, text)
+        if family := family_of(file):
+            return family, file, rest
+        if not any(c.isspace() for c in file):
+            _fail(text, at, f"no family is known for a file called '{file}'; put its family before it, 'eam:{file}',")
+    m = _FAMILY.match(body)
+    if not m:
+        _fail(text, at, "a family name is missing")
+    rest = body[m.end() :].strip()
+    if rest.startswith(":"):
+        return m[0], *_parse_model(rest[1:].strip(), at + m.end(), text)
+    return m[0], None, rest
 
 
 def _parse_model(rest: str, at: int, text: str) -> tuple[str, str]:

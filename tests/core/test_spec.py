@@ -93,3 +93,14 @@ def test_what_is_written_is_read_back(term):
 @given(st.lists(st.builds(TermSpec, family=names, model=names_of_files), min_size=1, max_size=4))
 def test_sums_are_read_back(terms):
     assert parse_spec(" + ".join(map(str, terms))) == tuple(terms)
+
+
+def test_a_file_needs_no_family_where_its_suffix_tells():
+    def known(name: str) -> str | None:
+        return "snap" if name.endswith(".snap") else None
+
+    assert parse_spec("a/b c.snap", known) == (TermSpec("snap", "a/b c.snap"),)
+    assert parse_spec("0.5*Ta06A.snap + zbl(4, 4.8)", known)[0] == TermSpec("snap", "Ta06A.snap", factor=0.5)
+    assert parse_spec("'x+y.snap'(mode=1)", known) == (TermSpec("snap", "x+y.snap", (), {"mode": 1}),)
+    with pytest.raises(SpecError, match=r"no family is known for a file called 'x\.xyz'.*'eam:x\.xyz'"):
+        parse_spec("x.xyz", known)

@@ -12,6 +12,7 @@ FAMILY = Family(
     build="calczoo.addons.table.load:build",
     citation="A. P. Thompson et al., Comput. Phys. Commun. 271, 108171 (2022)",
     doi="10.1016/j.cpc.2021.108171",
+    suffixes=(".table",),
     formats=("LAMMPS .table",),
     options={
         "pair": "elements of each table: 'W-He', or 'He-He,W-He' for two files",

@@ -11,6 +11,7 @@ FAMILY = Family(
     build="calczoo.families.eam.load:build",
     citation="M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984)",
     doi="10.1103/PhysRevB.29.6443",
+    suffixes=(".eam", ".eam.alloy", ".eam.fs", ".eam.he", ".alloy", ".adp", ".setfl", ".funcfl"),
     formats=(
         "setfl .eam.alloy, .eam.fs, .eam.he (LAMMPS pair_style eam/alloy, eam/fs, eam/he)",
         "funcfl .eam, one file per element (LAMMPS pair_style eam)",

@@ -17,6 +17,7 @@ FAMILY = Family(
     build="calczoo.families.snap.load:build",
     citation="A. P. Thompson et al., J. Comput. Phys. 285, 316 (2015)",
     doi="10.1016/j.jcp.2014.12.018",
+    suffixes=(".snap", ".snapcoeff", ".snapparam", ".mliap", ".mliap.model", ".mliap.descriptor"),
     formats=(
         ".snapcoeff + .snapparam (LAMMPS pair_style snap)",
         ".snap and .mliap include files, with zbl and table terms",

@@ -11,6 +11,7 @@ FAMILY = Family(
     build="calczoo.families.sw.load:build",
     citation="F. H. Stillinger, T. A. Weber, Phys. Rev. B 31, 5262 (1985)",
     doi="10.1103/PhysRevB.31.5262",
+    suffixes=(".sw",),
     formats=("LAMMPS .sw",),
     options={"labels": "names that the file has for the elements, where they are no symbols: 'C Si(D)'"},
     example="'sw:Si.sw'",

@@ -11,6 +11,7 @@ FAMILY = Family(
     build="calczoo.families.tersoff.load:build",
     citation="J. Tersoff, Phys. Rev. B 39, 5566 (1989)",
     doi="10.1103/PhysRevB.39.5566",
+    suffixes=(".tersoff",),
     formats=("LAMMPS .tersoff",),
     options={"labels": "names that the file has for the elements, where they are no symbols: 'C Si(D)'"},
     example="'tersoff:Si.tersoff'",
