@@ -6,8 +6,8 @@ training data do not fix. So a few of its structures are scaled down, and each c
     E(copy) = E(structure) + n [e(V s^3) - e(V)],   e(V) = 2 B V0 / (B' - 1)^2 {2 - [5 + 3 B' (x - 1) - 3 x] exp(-y)}
 
 with x = (V / V0)^(1/3), y = 3 (B' - 1) (x - 1) / 2: the equation of state of Vinet et al., J. Phys. Chem. Solids 48,
-753 (1987), doi:10.1016/0022-3697(87)90035-5 (n atoms, V per atom). It enters with a tolerance of 20 % and 0.05 eV per
-atom, so that it decides the sign of the growth and nothing within the data.
+753 (1987), doi:10.1016/0022-3697(87)90035-5 (n atoms, V per atom). It enters with a tolerance that is a multiple of its
+growth plus 0.05 eV per atom, so that it decides the sign of the growth and little within the data.
 """
 
 from __future__ import annotations
@@ -22,23 +22,27 @@ from ase.units import GPa
 from ...core.errors import OptionError
 from ...fitting.data import Dataset
 
-RELATIVE, ABSOLUTE = 0.2, 0.05
-"""Tolerance of a guessed energy: part of its growth, plus eV per atom."""
+FLOOR = 0.05
+"""Smallest tolerance, eV per atom."""
 
 
 @dataclass(frozen=True)
 class Compression:
-    """volume: A^3 per atom at rest; bulk_modulus: GPa; derivative: B'; scales: of lengths; structures: how many."""
+    """volume: A^3 per atom at rest; bulk_modulus: GPa; derivative: B'; scales: of lengths; structures: how many;
+    tolerance: relative to the growth of the energy."""
 
     volume: float
     bulk_modulus: float
     derivative: float
     scales: Sequence[float] = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4)
     structures: int = 6
+    tolerance: float = 0.2
 
     def __post_init__(self) -> None:
         if not (self.volume > 0 and self.bulk_modulus > 0 and self.derivative > 1):
             raise OptionError(f"compression needs volume > 0, bulk_modulus > 0 and derivative > 1, not {self}")
+        if not self.tolerance > 0:
+            raise OptionError(f"compression needs a tolerance above zero, not {self.tolerance}")
         if not all(0.2 <= s < 1.0 for s in self.scales) or self.structures < 1:
             raise OptionError(f"compression needs scales from 0.2 to below 1 and at least one structure, not {self}")
 
@@ -62,5 +66,5 @@ class Compression:
                 copy.set_cell(s * atoms.cell.array, scale_atoms=True)
                 growth = float(self.energy(volumes[k] * s**3) - self.energy(volumes[k]))
                 energy = float(data.energies[k]) + len(atoms) * growth
-                out.append((copy, energy, RELATIVE * abs(growth) + ABSOLUTE))
+                out.append((copy, energy, self.tolerance * abs(growth) + FLOOR))
         return out
