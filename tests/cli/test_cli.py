@@ -143,7 +143,45 @@ def test_validate(cli, tmp_path):
     assert data["status"] == "ok" and data["structure"]["label"] == "Cu:fcc"
 
 
+@pytest.fixture
+def copper_data(tmp_path):
+    """Copper with energies, forces and stress of ASE's EMT: (training file, test file)."""
+    from ase.calculators.emt import EMT
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    frames = []
+    for seed in range(14):
+        atoms = bulk("Cu", cubic=True).repeat((1, 1, 2))
+        atoms.rattle(0.1, seed=seed)
+        atoms.set_cell(atoms.cell * (1.0 + 0.01 * (seed % 5 - 2)), scale_atoms=True)
+        atoms.calc = EMT()
+        known = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "stress": atoms.get_stress()}
+        atoms.calc = SinglePointCalculator(atoms, **known)
+        frames.append(atoms)
+    write(tmp_path / "train.extxyz", frames[:10])
+    write(tmp_path / "test.extxyz", frames[10:])
+    return str(tmp_path / "train.extxyz"), str(tmp_path / "test.extxyz")
+
+
+def test_fit(cli, tmp_path, copper_data):
+    """A small SNAP is fitted, written, read back and better than nothing."""
+    train, test = copper_data
+    command = ["fit", "snap", "--train", train, "--test", test, "-o", "twojmax=4"]
+    data = as_json(cli(*command, "--out", str(tmp_path / "mine"), "--json"))
+    assert data["family"] == "snap" and {"train", "test"} <= set(data["errors"])
+    calc = calczoo.get_calculator("snap", str(tmp_path / "mine.snap"))
+    frames = read(test, ":")
+    got = calc.evaluate(frames, ("energy", "forces"))
+    wrong = [np.abs(g["forces"] - a.get_forces()).mean() for g, a in zip(got, frames, strict=True)]
+    assert np.mean(wrong) < 0.2 * np.mean([np.abs(a.get_forces()).mean() for a in frames])
+    code, out, _ = cli(*command, "--out", str(tmp_path / "mine"))
+    assert code == 0 and "mine.snapcoeff" in out and "forces" in out
+
+
 WRONG = [
+    (["fit", "snap"], 1, "--train"),
+    (["fit", "zbl", "--train", "no_file.extxyz"], 1, "cannot be trained"),
+    (["fit", "snap", "--train", "no_file.extxyz"], 1, "no_file.extxyz"),
     (["nonsense"], 1, "No such command"),
     (["list", "--colour"], 1, "--colour"),
     (["info", "snp:Mo"], 1, "did you mean 'snap'"),

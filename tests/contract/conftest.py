@@ -9,7 +9,9 @@ from contract.examples import EXAMPLES, Example
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "example" in metafunc.fixturenames:
-        metafunc.parametrize("example", EXAMPLES, ids=str, scope="module")
+        files_only = metafunc.module.__name__.endswith("test_files")
+        chosen = [e for e in EXAMPLES if e.files or not files_only]
+        metafunc.parametrize("example", chosen, ids=str, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -113,3 +113,9 @@ def bundled() -> tuple[Example, ...]:
             first = get_family(family).bundled_elements[model][0]
             out.append(Example(family, name, (first, *_LATTICES[first])))
     return tuple(out)
+
+
+@cache
+def all_examples() -> tuple[Example, ...]:
+    """The table and the bundled models."""
+    return (*EXAMPLES, *bundled())

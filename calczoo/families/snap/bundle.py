@@ -59,17 +59,17 @@ _FEW_SURFACES = {"group_weights": {"Surface": 0.4}}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "Li-linear": {"rcut": 5.1, "twojmax": 10},
-    "Li-quadratic": {"rcut": (4.7, 5.1), "twojmax": 6},
+    "Li-quadratic": {"rcut": (4.3, 4.7), "twojmax": 6},
     "Mo-linear": {"rcut": (4.6, 5.0), "twojmax": 8},
-    "Mo-quadratic": {"rcut": (4.8, 5.2), "twojmax": 6},
-    "Cu-linear": {"rcut": (3.9, 4.1, 4.4), "twojmax": 8, **_ENERGIES_FIRST},
-    "Cu-quadratic": {"rcut": (3.9, 4.3), "twojmax": 6, **_ENERGIES_FIRST},
-    "Ni-linear": {"rcut": (3.8, 4.1, 4.4), "twojmax": 8, **_ENERGIES_FIRST},
-    "Ni-quadratic": {"rcut": (3.8, 4.2), "twojmax": 6, **_ENERGIES_FIRST},
+    "Mo-quadratic": {"rcut": (4.3, 4.8), "twojmax": 6},
+    "Cu-linear": {"rcut": (3.6, 3.9, 4.1), "twojmax": 8, **_ENERGIES_FIRST},
+    "Cu-quadratic": {"rcut": (3.3, 3.6, 3.9), "twojmax": 6, **_ENERGIES_FIRST},
+    "Ni-linear": {"rcut": (3.5, 3.8, 4.1), "twojmax": 8, **_ENERGIES_FIRST},
+    "Ni-quadratic": {"rcut": (3.2, 3.5, 3.8), "twojmax": 6, **_ENERGIES_FIRST},
     "Si-linear": {"rcut": (4.6, 4.9, 5.3), "twojmax": 8, **_FEW_SURFACES},
-    "Si-quadratic": {"rcut": (4.8, 5.2), "twojmax": 6, **_FEW_SURFACES},
+    "Si-quadratic": {"rcut": (4.3, 4.8), "twojmax": 6, **_FEW_SURFACES},
     "Ge-linear": {"rcut": (4.9, 5.5), "twojmax": (8, 10), **_FEW_SURFACES},
-    "Ge-quadratic": {"rcut": (4.9, 5.3), "twojmax": 6, **_FEW_SURFACES},
+    "Ge-quadratic": {"rcut": (4.5, 4.9), "twojmax": 6, **_FEW_SURFACES},
 }
 
 
