@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from data import mlearn
 
 from calczoo import describe, get_calculator, list_calculators
 from calczoo.families.snap import DEFAULTS, FAMILY
@@ -16,6 +15,7 @@ from calczoo.families.snap.bundle import SETTINGS, ZBL
 from calczoo.families.snap.load import MODELS
 from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import compare, evaluate
+from data import mlearn
 
 # energy MAE (meV/atom) and force component RMSE (eV/A) of the published coefficient files, doi:10.1021/acs.jpca.9b08723
 PUBLISHED = {

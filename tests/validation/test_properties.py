@@ -187,3 +187,16 @@ def test_polycrystal_averages_of_an_isotropic_tensor():
     assert (got["B"], got["G"], got["A_U"]) == pytest.approx((bulk, shear, 0.0), abs=1e-9)
     assert lowest_eigenvalue(c) == pytest.approx(2 * shear)
     assert independent(c) == [(0, 0), (0, 1), (3, 3)]
+
+
+@pytest.mark.parametrize("a", [2.9, 3.17, 3.43, 4.0, 5.4])
+def test_vacancy_supercells_differ_when_two_lengths_round_to_one_cell(a):
+    """Lithium divided by zero: 10.5 and 13.5 A are both four cells of 3.43 A."""
+    from calczoo_validation.properties.vacancy import _supercells
+    from calczoo_validation.settings import MODES
+    from calczoo_validation.structures import parse_proto
+
+    crystal = parse_proto(f"Li:bcc:{a}")
+    for mode in ("fast", "full"):
+        sizes = [len(cell) for cell, _ in _supercells(crystal, MODES[mode].vacancy_lengths)]
+        assert sizes == sorted(set(sizes))

@@ -1,7 +1,8 @@
 """Tables of the fast algorithm: U by three-term recurrences, forces by rotation generators.
 
-Doubled angular momenta throughout (j stands for 2j). An element of U_j sits at row p and column q (doubled m' and m, both of
-the parity of j); mb = (j - p) / 2, ma = (j - q) / 2. Only rows p >= 0 are kept: u(-p, -q) = (-1)^((p-q)/2) conj u(p, q).
+Doubled angular momenta throughout (j stands for 2j). An element of U_j sits at row p and column q (doubled m' and m,
+both of the parity of j); mb = (j - p) / 2, ma = (j - q) / 2. Only rows p >= 0 are kept, since
+u(-p, -q) = (-1)^((p-q)/2) conj u(p, q).
 
 Chains. For fixed (p, q) the elements of all j = j0, j0 + 2, ... (j0 = max(p, |q|)) are one complex number times real
 polynomials of x = |a|^2 - |b|^2:
@@ -9,11 +10,11 @@ polynomials of x = |a|^2 - |b|^2:
     u_j(p, q) = S f_j(x),   S = a*^mu (-b*)^nu,  mu = (p + q) / 2, nu = (p - q) / 2 (negative powers: see `Chains`)
     f_{j0} = sqrt(C(j0, |nu|)),   f_{j+2} = (alpha_j x + beta_j) f_j - gamma_j f_{j-2}
 
-the recurrence of Wigner's d functions. So a pair costs five multiply-adds an element, in registers, instead of the
-twelve of the recursion over j.
+the recurrence of Wigner's d functions. So a pair costs five multiply-adds an element, in registers, instead of the twelve
+of the recursion over j.
 
-Generators. For g -> g exp(-i eps sigma_k) the columns of u mix tridiagonally, so the derivative of Re sum conj(Y) u with
-respect to the orientation is Re sum conj(V_k) u, with V_k made from Y once per atom; no derivative of u is ever formed.
+Generators. For g -> g exp(-i eps sigma_k) the columns of u mix tridiagonally, so the derivative of Re sum conj(Y) u
+with respect to the orientation is Re sum conj(V_k) u, with V_k made from Y once per atom; no derivative of u is ever formed.
 
 Source: Thompson et al., doi:10.1016/j.jcp.2014.12.018; Varshalovich et al., Quantum Theory of Angular Momentum, ch. 4.
 """
@@ -79,7 +80,7 @@ def _recurrence(s: float, m: float, n: float) -> tuple[float, float, float]:
 
 @cache
 def full_map(twojmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The whole U_j, row by row: block (2J+1,) first place of each j; (F,) element to copy; (F, 2) signs of re and im."""
+    """The whole U_j, row by row: block (2J+1,) first place of each j; (F,) element to copy; (F, 2) signs of re, im."""
     c = chains(twojmax)
     block, source, signs = [], [], []
     for j in range(twojmax + 1):
@@ -100,7 +101,7 @@ def full_map(twojmax: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @cache
 def generators(twojmax: int) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours (E, 2) int: elements at ma + 1 and ma - 1 of the same row (itself at the edge), and numbers (E, 5):
-    c(ma), c(ma - 1) with c(ma) = sqrt((ma + 1)(j - ma)), q, row weight (2 for p > 0, else 1), 1 on the diagonal of U."""
+    c(ma), c(ma - 1) with c(ma) = sqrt((ma + 1)(j - ma)), q, row weight (2 for p > 0, else 1), 1 on U's diagonal."""
     c = chains(twojmax)
     neighbours, numbers = [], []
     for e, (j, p, q) in enumerate(zip(c.j.tolist(), c.p.tolist(), c.q.tolist(), strict=True)):

@@ -64,7 +64,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Mo-quadratic": {"rcut": (4.3, 4.8), "twojmax": 6},
     "Cu-linear": {"rcut": (3.6, 3.9, 4.1), "twojmax": 8, **_ENERGIES_FIRST},
     "Cu-quadratic": {"rcut": (3.3, 3.6, 3.9), "twojmax": 6, **_ENERGIES_FIRST},
-    "Ni-linear": {"rcut": (3.5, 3.8, 4.1), "twojmax": 8, **_ENERGIES_FIRST},
+    "Ni-linear": {"rcut": 4.1, "twojmax": 8, "energy_weight": (200.0, 400.0), **_ENERGIES_FIRST},
     "Ni-quadratic": {"rcut": (3.2, 3.5, 3.8), "twojmax": 6, **_ENERGIES_FIRST},
     "Si-linear": {"rcut": (4.6, 4.9, 5.3), "twojmax": 8, **_FEW_SURFACES},
     "Si-quadratic": {"rcut": (4.3, 4.8), "twojmax": 6, **_FEW_SURFACES},

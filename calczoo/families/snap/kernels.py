@@ -94,7 +94,7 @@ class SnapWarp(WarpModel):
         return energies, g, b
 
     def _launch(self, args: list[Any], n: int, scratch_size: int, capacity: int) -> None:
-        """Every chunk of blocks has scratch of its own: reused from block to block on the CPU, one per block on CUDA."""
+        """Every chunk of blocks has scratch of its own: reused block after block on the CPU, one per block on CUDA."""
         blocks = -(-n // self.lanes)
         kernel = _kernel(self.dtype, self.lanes)
         slot_size = self.lanes * capacity + self.lanes * (self.params.n_densities + 1)
@@ -236,7 +236,8 @@ def _kernel(dtype: torch.dtype, lanes: int) -> wp.Kernel:
     """The kernel of one number type; compiled at its first launch and kept on disk."""
     real_type, vec3 = WP_DTYPE[dtype], WP_VEC3[dtype]
     real = "f64" if dtype == torch.float64 else "f32"
-    c_type = "wp::float64" if dtype == torch.float64 else "wp::float32"  # Warp turns a plain float(...) into its own cast
+    # Warp turns a plain float(...) into a cast of its own
+    c_type = "wp::float64" if dtype == torch.float64 else "wp::float32"
 
     def function(source: str, name: str) -> Any:
         """A native function with the arguments that all phases share."""

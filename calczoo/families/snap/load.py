@@ -86,7 +86,11 @@ def with_card(params: SnapParams | Composite, path: Path, name: str = "") -> Sna
 def _resolve(model: str | Path) -> Path:
     """An existing file; a folder stands for the only potential in it."""
     path = Path(model).expanduser()
-    if not path.is_dir():
+    try:
+        folder = path.is_dir()
+    except (OSError, ValueError):  # a name that no file system takes; find_file says so
+        folder = False
+    if not folder:
         return find_file(path, _EXPECTED)
     for suffix in (".snap", ".mliap", ".snapcoeff", ".mliap.model"):
         found = sorted(path.glob(f"*{suffix}"))

@@ -6,6 +6,7 @@ from math import factorial
 
 from .native import COMMON, LOCALS, MAX_CHAIN, PREAMBLE, offsets
 
+
 # sin and cos of an angle in [0, pi] by Taylor series about pi / 2; the remainder is below 1e-19
 def _series(first: int, count: int) -> list[str]:
     return [f"REAL({(-1) ** k / factorial(2 * k + first)!r})" for k in range(count)]

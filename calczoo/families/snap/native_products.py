@@ -1,4 +1,4 @@
-"""SNAP kernel, lanes over the atoms of a block: products of densities, their weights and the rotated Y; see `native`."""
+"""SNAP kernel, lanes over the atoms of a block: products of densities, their weights, the rotated Y; see `native`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def contraction(adjoint: bool) -> str:
         target = """
                     const REAL *cb = cb0 + t0;
                     const lane *Ue = (lane *)S + s_u + 2 * (d3 * n_elements + e0);
-                    lane *B = (lane *)S + s_b + ((d1 * n_densities + d2) * n_densities + d3) * n_b + bi[6] + (jf - jlow) / 2;
+                    const int triple = (d1 * n_densities + d2) * n_densities + d3;
+                    lane *B = (lane *)S + s_b + triple * n_b + bi[6] + (jf - jlow) / 2;
         """
     return (
         PREAMBLE
@@ -200,7 +201,8 @@ if (!quadratic)
         if (n0 + l < n_atoms) {
             const int a = species.data[n0 + l];
             REAL e = T[r_const + a];
-            for (int t = 0; t < n_components; ++t) e -= T[r_lin + a * n_components + t] * T[r_zero + a * n_components + t];
+            const REAL *lin = T + r_lin + a * n_components, *zero = T + r_zero + a * n_components;
+            for (int t = 0; t < n_components; ++t) e -= lin[t] * zero[t];
             energies.data[n0 + l] = e + PART(sum, l) / REAL(3);
         }
 """

@@ -32,7 +32,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
             + ", which a single crystal does not define",
             Status.UNSUPPORTED,
         )  # fmt: skip
-    cells = [crystal.supercell(length) for length in s.vacancy_lengths]
+    cells = _supercells(crystal, s.vacancy_lengths)
     sites = _sites(crystal, cells)
     starts, keys = _starts(cells, sites)
     with ctx.progress.step("perfect supercells"):
@@ -57,6 +57,18 @@ def run(ctx: Context, result: PropertyResult) -> None:
     nearest = _nearest(crystal.atoms)
     for site in range(len(sites[0])):
         _add_site(result, table, site, len(cells), "" if len(sites[0]) == 1 else f"_site{site + 1}", nearest)
+
+
+def _supercells(crystal, lengths):
+    """A supercell for each length, each larger than the one before: two lengths may round to one cell."""
+    cells = []
+    for length in lengths:
+        cell = crystal.supercell(length)
+        while cells and len(cell[0]) <= len(cells[-1][0]):
+            length += 0.5
+            cell = crystal.supercell(length)
+        cells.append(cell)
+    return cells
 
 
 def _sites(crystal, cells) -> list[list[int]]:
