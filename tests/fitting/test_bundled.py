@@ -83,11 +83,14 @@ def test_crystal_has_its_lattice_constant_and_resists_compression(name):
     kind, a = CRYSTALS[element]
     calc = calculator(name)
     fine = a * np.linspace(0.97, 1.03, 25)
-    scan = a * np.array([0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95])
+    scan = a * np.arange(0.95, 0.4, -0.05)
     results = calc.evaluate([bulk(element, kind, x, cubic=True) for x in (*fine, *scan)], ["energy"])
     energies = np.array([r["energy"] for r in results])
     assert abs(fine[np.argmin(energies[:25])] / a - 1) < 0.0101
-    assert (np.diff(energies[25:]) < 0).all() and energies[-1] > energies[:25].min()
+    # the energy rises without a dent to more than 5 eV per atom, which no run reaches
+    rise = (energies[25:] - energies[:25].min()) / len(bulk(element, kind, a, cubic=True))
+    high = int(np.argmax(rise > 5.0))
+    assert rise.max() > 5.0 and (np.diff(rise[: high + 1]) > 0).all()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

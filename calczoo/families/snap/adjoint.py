@@ -10,11 +10,12 @@ polynomials of x = |a|^2 - |b|^2:
     u_j(p, q) = S f_j(x),   S = a*^mu (-b*)^nu,  mu = (p + q) / 2, nu = (p - q) / 2 (negative powers: see `Chains`)
     f_{j0} = sqrt(C(j0, |nu|)),   f_{j+2} = (alpha_j x + beta_j) f_j - gamma_j f_{j-2}
 
-the recurrence of Wigner's d functions. So a pair costs five multiply-adds an element, in registers, instead of the twelve
-of the recursion over j.
+the recurrence of Wigner's d functions. So a pair costs five multiply-adds an element, in registers, instead of the
+twelve of the recursion over j.
 
 Generators. For g -> g exp(-i eps sigma_k) the columns of u mix tridiagonally, so the derivative of Re sum conj(Y) u
-with respect to the orientation is Re sum conj(V_k) u, with V_k made from Y once per atom; no derivative of u is ever formed.
+with respect to the orientation is Re sum conj(V_k) u, with V_k made from Y once per atom; no derivative of u is ever
+formed.
 
 Source: Thompson et al., doi:10.1016/j.jcp.2014.12.018; Varshalovich et al., Quantum Theory of Angular Momentum, ch. 4.
 """

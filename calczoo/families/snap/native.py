@@ -1,7 +1,8 @@
 """Source of the SNAP kernel's inner loops, for Warp's native functions: one text for CPU lanes and for CUDA.
 
 A block is L atoms (8 on the CPU, 1 on CUDA). Lanes run over the neighbours of one atom where U is summed and where
-forces are made, and over the L atoms of the block where the products z are formed. `lane` is a vector type of L numbers.
+forces are made, and over the L atoms of the block where the products z are formed. `lane` is a vector type of L
+numbers.
 
 Legend: l atom of the block, d density (one, or one per element), e element of U in chain order, c chain, g group of L
 neighbours, k power, t bispectrum component, y entry of the product table. Tables: calczoo.families.snap.adjoint.
