@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,23 @@ class ZooCalculator(Calculator):
 
     def __init__(self, model: Model, skin: float | None = None, max_memory_gib: float | None = None):
         super().__init__()
-        if skin is not None and not 0.0 <= skin <= 10.0:
+        if skin is not None and not (_is_number(skin) and 0.0 <= skin <= 10.0):
             raise OptionError(f"skin is {skin!r}; it must be between 0 and 10 A")
+        if max_memory_gib is not None and not (_is_number(max_memory_gib) and max_memory_gib > 0.0):
+            raise OptionError(f"max_memory_gib is {max_memory_gib!r}; it must be a positive number of GiB")
         self.model = model
         self.skin = DEFAULT_SKIN if skin is None else float(skin)
         self.max_memory_gib = max_memory_gib
         self.implemented_properties = [p for p, output in _NEEDS.items() if output in model.outputs]
         self._cached: _Cached | None = None
+        self._lock = RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_lock"}  # a lock is neither copied nor pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = RLock()
 
     @property
     def card(self) -> Card:
@@ -135,7 +146,8 @@ class ZooCalculator(Calculator):
             target = atoms if atoms is not None else self.atoms
             if target is not None:
                 check_stress(target, [name])
-        return super().get_property(name, atoms, allow_calculation)
+        with self._lock:  # atoms of several threads may share the calculator; each gets its own result
+            return super().get_property(name, atoms, allow_calculation)
 
     # -- many structures at once -----------------------------------------------------------------------------
 
@@ -147,7 +159,7 @@ class ZooCalculator(Calculator):
         Returns one dict of numpy results per structure, as in `results`; stress is left out for structures that are not
         periodic in all three directions.
         """
-        structures = list(structures)
+        structures = [structures] if isinstance(structures, Atoms) else list(structures)
         if not structures:
             return []
         wanted = self._wanted(properties, structures)
@@ -237,6 +249,10 @@ class ZooCalculator(Calculator):
             _check_finite(one, self.card.name, s, len(structures))
             out.append(one)
         return out
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def check_stress(atoms: Atoms, properties: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
@@ -13,7 +14,7 @@ from .core.card import Card
 from .core.errors import OptionError, SpecError
 from .core.model import Model
 from .core.pairs import Pairs
-from .core.results import Results
+from .core.results import ADDITIVE, Results
 from .core.system import System
 
 
@@ -42,14 +43,17 @@ class Sum:
             raise SpecError("the terms have no element in common: " + " + ".join(m.card.name for m in self.models))
         self.numbers = tuple(z for z in self.models[0].numbers if z in shared)
         self.cutoff = max(m.cutoff for m in self.models)
-        self.outputs = frozenset.intersection(*(frozenset(m.outputs) for m in self.models))
+        # what is added needs all terms; charges, descriptors and the like may come from the one term that has them
+        every = frozenset.intersection(*(frozenset(m.outputs) for m in self.models))
+        owners = Counter(o for m in self.models for o in m.outputs if o not in ADDITIVE)
+        self.outputs = (every & ADDITIVE) | {o for o, count in owners.items() if count == 1}
         self.device, self.dtype = self.models[0].device, self.models[0].dtype
         if any(m.device != self.device or m.dtype != self.dtype for m in self.models):
             raise OptionError("the terms of a sum must share device and dtype")
         self.card = card or combine_cards([(1.0, m.card) for m in self.models])
 
     def compute(self, system: System, pairs: Pairs, need: frozenset[str]) -> Results:
-        return reduce(add, (m.compute(system, pairs, need) for m in self.models))
+        return reduce(add, (m.compute(system, pairs, need & m.outputs) for m in self.models))
 
 
 def combine(terms: Sequence[tuple[float, Model]]) -> Model:

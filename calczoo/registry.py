@@ -15,7 +15,7 @@ import fnmatch
 import importlib
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from .core.card import Card
-from .core.errors import CalczooError, OptionError, PluginError, SpecError, UnknownCalculator
+from .core.errors import OptionError, PluginError, SpecError, UnknownCalculator
 from .spec import TermSpec, parse_spec
 
 if TYPE_CHECKING:
@@ -125,9 +125,12 @@ class Family:
 
 
 def load_object(dotted: str) -> Callable[..., Any]:
-    """Import "module:name"."""
+    """Import "module:name"; PluginError with the traceback when a plug-in's code cannot be imported."""
     module, _, name = dotted.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a foreign package raises while it is imported
+        raise PluginError(f"{dotted} cannot be loaded:\n{traceback.format_exc()}") from error
 
 
 # -- discovery -----------------------------------------------------------------------------------------------
@@ -197,9 +200,7 @@ def _load_family(name: str) -> Family:
             point = _outside()[name][0]
             origin = _dist(point)
             plugin = point.load()
-    except CalczooError:
-        raise
-    except Exception as error:  # whatever a foreign package raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever a foreign package raises while it is imported
         raise PluginError(f"plug-in '{name}' of {origin} cannot be loaded:\n{traceback.format_exc()}") from error
     manager = _manager()
     try:
@@ -219,13 +220,7 @@ def _load_family(name: str) -> Family:
             f"plug-in '{name}' of {origin}: calczoo_family(name='{name}') returned {family!r}; "
             f"it must return a calczoo.Family whose name is '{name}'"
         )
-    return family if origin == "calczoo" else _with_origin(family, origin)
-
-
-def _with_origin(family: Family, origin: str) -> Family:
-    from dataclasses import replace
-
-    return replace(family, origin=origin)
+    return family if origin == "calczoo" else replace(family, origin=origin)
 
 
 def doctor() -> list[dict[str, Any]]:
@@ -235,7 +230,10 @@ def doctor() -> list[dict[str, Any]]:
     for name in family_names():
         row = {"name": name, "origin": "calczoo", "ok": True, "message": ""}
         try:
-            row["origin"] = get_family(name).origin
+            family = get_family(name)
+            row["origin"] = family.origin
+            for dotted in filter(None, (family.read, family.build, family.fit)):
+                load_object(dotted)
         except PluginError as error:
             row.update(ok=False, message=str(error), origin=", ".join(_dist(p) for p in _outside().get(name, [])))
         rows.append(row)
@@ -297,7 +295,7 @@ def _requests(name_or_spec: str | Path, model: Any, elements: Any, common: dict,
     """(factor, ModelRequest) of every term."""
     from .core.elements import parse_elements
 
-    terms: tuple[TermSpec, ...] = parse_spec(str(name_or_spec), family_of_file)
+    terms: tuple[TermSpec, ...] = parse_spec(name_or_spec, family_of_file)
     if len(terms) > 1 and (model is not None or options):
         raise SpecError("model= and options belong to a single family; write them into the terms of a sum")
     chosen = parse_elements(elements)
@@ -322,8 +320,6 @@ def read_params(request: ModelRequest) -> Any:
 
 def build_model(request: ModelRequest) -> Model:
     """Read and build one term; a Composite becomes a Sum."""
-    from dataclasses import replace
-
     params = read_params(request)
     if isinstance(params, Composite):
         from .compose import Sum

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .core.errors import SpecError
 
@@ -40,8 +41,15 @@ class TermSpec:
         return text + (f"({', '.join(parts)})" if parts else "")
 
 
-def parse_spec(text: str, family_of: Callable[[str], str | None] = lambda file: None) -> tuple[TermSpec, ...]:
-    """Parse a spec; SpecError names the position of what is wrong. family_of: file name -> family, None if unknown."""
+def parse_spec(text: str | Path, family_of: Callable[[str], str | None] = lambda file: None) -> tuple[TermSpec, ...]:
+    """Parse a spec; SpecError names the position of what is wrong. family_of: file name -> family, None if unknown.
+
+    A Path is one file, whatever characters its name holds.
+    """
+    if isinstance(text, Path):
+        if (family := family_of(text.name)) is None:
+            raise SpecError(f"no family is known for a file called '{text}'; write get_calculator(family, model=...)")
+        return (TermSpec(family, str(text)),)
     if not isinstance(text, str) or not text.strip():
         raise SpecError(f"empty calculator spec {text!r}; write for example 'snap:Mo' or 'eam:Ni.adp + zbl(1, 2)'")
     terms = []

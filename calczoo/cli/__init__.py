@@ -7,6 +7,7 @@ Every command is a function that returns its exit code: 0 ok, 1 wrong usage or i
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -71,14 +72,15 @@ def execute(arguments: list[str]) -> int:
         return _fail(arguments, "UsageError", f"{error.format_message()} (see '{where} --help')", USAGE)
     except (_ClickError, typer.Abort) as error:
         return _fail(arguments, type(error).__name__, str(error) or "interrupted", USAGE)
+    except BrokenPipeError:  # `calczoo list | head`: nobody reads the rest, and the flush at exit must not fail either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except (CalczooError, OSError) as error:
         if debug:
             traceback.print_exc()
         return _fail(arguments, type(error).__name__, str(error), exit_code(error))
     except KeyboardInterrupt:
         return _fail(arguments, "KeyboardInterrupt", "interrupted", 130)
-    except BrokenPipeError:
-        return OK  # `calczoo list | head`
 
 
 def exit_code(error: BaseException) -> int:

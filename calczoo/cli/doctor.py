@@ -48,7 +48,7 @@ def _threads() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
-    """torch's and Warp's devices, and whether a kernel runs on the first of them."""
+    """torch's and Warp's devices, and whether Warp starts."""
     try:
         import torch
         import warp as wp

@@ -15,7 +15,7 @@ def command(
     from calczoo import describe, registry
     from calczoo import spec as grammar
 
-    terms = grammar.parse_spec(spec)
+    terms = grammar.parse_spec(spec, registry.family_of_file)
     if len(terms) == 1 and terms[0].model is None and not terms[0].args and not model:
         family = registry.get_family(terms[0].family)
         data: dict[str, Any] = {"family": _family(family)}

@@ -127,7 +127,7 @@ def md(
     out: Out = None,
     json: Json = False,
 ) -> int:
-    """Molecular dynamics from velocities drawn at the temperature."""
+    """Molecular dynamics from velocities drawn at the temperature, for nve at twice that: half goes into vibrations."""
     import numpy as np
 
     _check_out(out)

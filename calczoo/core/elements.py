@@ -30,9 +30,12 @@ def parse_elements(elements: str | Iterable[str] | None) -> tuple[str, ...] | No
     """
     if elements is None:
         return None
-    symbols = elements.replace(",", " ").split() if isinstance(elements, str) else list(elements)
-    for s in symbols:
-        number(s)
+    try:
+        symbols = elements.replace(",", " ").split() if isinstance(elements, str) else list(elements)
+        for s in symbols:
+            number(s)
+    except TypeError as error:
+        raise OptionError(f"elements is {elements!r}; write symbols, as in 'Ni,Mo' or ['Ni', 'Mo']") from error
     if not symbols:
         raise OptionError("elements is empty; leave it out or name at least one element")
     if len(set(symbols)) != len(symbols):

@@ -136,14 +136,16 @@ class TorchModel(LocalModel):
 
 
 def sum_by_system(per_atom: torch.Tensor, system: System) -> torch.Tensor:
-    """(N, ...) -> (S, ...): sums over the atoms of each structure, in one order whatever the number of threads."""
+    """(N, ...) -> (S, ...): sums over the atoms of each structure, in one order whatever the number of threads; in
+    double precision, because a sum over many atoms would lose in float32 what the atoms' own energies hold."""
     if per_atom.device.type == "cpu" and not per_atom.requires_grad:
         array = per_atom.numpy()
-        out = np.zeros((system.n_systems, *array.shape[1:]), dtype=array.dtype)
+        out = np.zeros((system.n_systems, *array.shape[1:]))
         filled = [s for s in range(system.n_systems) if system.first[s + 1] > system.first[s]]
         if filled:
-            out[filled] = np.add.reduceat(array, [system.first[s] for s in filled], axis=0)
+            out[filled] = np.add.reduceat(array, [system.first[s] for s in filled], axis=0, dtype=np.float64)
         return torch.from_numpy(out)
+    per_atom = per_atom.double()
     if system.n_systems == 1:
         return per_atom.sum(dim=0, keepdim=True)
     out = per_atom.new_zeros((system.n_systems, *per_atom.shape[1:]))

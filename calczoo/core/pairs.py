@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from vesin import NeighborList
 
-from .errors import AtomsOverlap, TooLarge
+from .errors import AtomsOverlap, InvalidStructure, TooLarge
 from .pair_kernels import place_pairs
 from .system import System
 
 MIN_DISTANCE = 1e-3
 """Atoms closer than this (A) are reported as AtomsOverlap."""
+
+_MAX_WRAP = 10**6
+"""Atoms of one structure may be this many cells apart: more would not fit the integers of the table of shifts."""
 
 _BYTES_PER_PAIR = 160
 """Neighbour search, list and per-pair scratch of the kernels together, rounded up."""
@@ -127,12 +130,45 @@ def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: fl
     box = complete_cell(cell, pbc)
     # wrapped positions, with the wrap put back into the shift, keep the search fast and exact for any origin
     wrap = np.where(pbc, np.floor(positions @ np.linalg.inv(box)), 0.0)
+    if len(wrap) and (spread := np.ptp(wrap, axis=0).max()) > _MAX_WRAP:
+        raise InvalidStructure(
+            f"atoms are {spread:.3g} cells apart along a periodic direction; allowed is {_MAX_WRAP}: "
+            "call atoms.wrap(), or look for the step at which the dynamics went wrong"
+        )
+    inside = _without_gaps(positions - wrap @ box, box, pbc, cutoff)
     search = NeighborList(cutoff=cutoff, full_list=False, sorted=False, n_threads=1)
-    i, j, shift, d = search.compute(positions - wrap @ box, box, [bool(x) for x in pbc], "ijSd")
+    i, j, shift, d = search.compute(inside, box, [bool(x) for x in pbc], "ijSd")
     i, j, shift = i.astype(np.int32), j.astype(np.int32), shift.astype(np.int32)
     if wrap.any():
         shift -= (wrap[j] - wrap[i]).astype(np.int32)
     return i, j, shift, d
+
+
+def _without_gaps(positions: np.ndarray, box: np.ndarray, pbc: np.ndarray, cutoff: float) -> np.ndarray:
+    """Positions with empty stretches along directions without pbc shortened to two cutoffs.
+
+    No pair reaches across them, and the search, whose grid spans all atoms, neither slows down nor overflows because of
+    one atom that has flown away.
+    """
+    free = [k for k in range(3) if not pbc[k]]
+    if not free or len(positions) < 2:
+        return positions
+    along = positions @ np.linalg.inv(box)  # lengths in A along free directions, whose vectors are orthonormal
+    moved = False
+    for k in free:
+        order = np.argsort(along[:, k], kind="stable")
+        x = along[order, k]
+        wide = np.flatnonzero(np.diff(x) > 4.0 * cutoff) + 1
+        if not len(wide):
+            continue
+        begin, end = x[[0, *wide]], x[[*(wide - 1), len(x) - 1]]
+        offset = np.concatenate([[0.0], np.cumsum(end - begin + 2.0 * cutoff)[:-1]])
+        group = np.zeros(len(x), dtype=int)
+        group[wide] = 1
+        group = np.cumsum(group)
+        along[order, k] = x - begin[group] + offset[group]
+        moved = True
+    return along @ box if moved else positions
 
 
 def _directed(i: np.ndarray, j: np.ndarray, shift: np.ndarray, n_atoms: int) -> tuple[np.ndarray, list[np.ndarray]]:

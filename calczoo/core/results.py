@@ -9,7 +9,8 @@ import torch
 
 from .errors import CalczooError
 
-_NOT_ADDABLE = ("descriptors", "extrapolation_grade", "extrapolation_grades", "local_gap_variance")
+ADDITIVE = frozenset({"energy", "energies", "forces", "virial", "virials", "pair_gradients"})
+"""Outputs of a sum that are the sums of its terms' outputs."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Results:
         out: dict[str, Any] = {}
         for name in mine.keys() | theirs.keys():
             a, b = mine.get(name), theirs.get(name)
-            if name in _NOT_ADDABLE or name in ("charges", "dipole"):
+            if name not in ADDITIVE:
                 if a is not None and b is not None:
                     raise CalczooError(f"two terms of a sum both return '{name}', which cannot be added")
                 out[name] = a if a is not None else b
@@ -57,7 +58,6 @@ class Results:
 
     def __mul__(self, factor: float) -> Results:
         """Scale energies and their derivatives; charges, descriptors and grades are not scaled."""
-        additive = ("energy", "energies", "forces", "virial", "virials", "pair_gradients")
-        return replace(self, **{k: v * factor for k, v in self.present().items() if k in additive})
+        return replace(self, **{k: v * factor for k, v in self.present().items() if k in ADDITIVE})
 
     __rmul__ = __mul__

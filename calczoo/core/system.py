@@ -74,10 +74,14 @@ class System:
         def put(array: np.ndarray, kind: torch.dtype | None = None) -> torch.Tensor:
             return torch.from_numpy(array).to(device=device, dtype=kind)
 
+        positions = put(flat("positions", (3,), np.float64), dtype)
+        cell = put(stack([a.cell.array for a in many], (3, 3), np.float64), dtype)
+        if dtype != torch.float64 and not (positions.isfinite().all() and cell.isfinite().all()):
+            raise InvalidStructure(f"positions or cell do not fit {dtype}; use dtype='float64'")
         return cls(
             numbers=put(flat("numbers", (), np.int64)),
-            positions=put(flat("positions", (3,), np.float64), dtype),
-            cell=put(stack([a.cell.array for a in many], (3, 3), np.float64), dtype),
+            positions=positions,
+            cell=cell,
             pbc=put(stack([a.pbc for a in many], (3,), bool)),
             system_index=put(np.repeat(np.arange(len(many)), sizes)),
             first=first,

@@ -22,13 +22,13 @@ def find_file(name: str | os.PathLike, expected: str, beside: str | os.PathLike 
 
     Raises PotentialFileError naming the missing file.
     """
-    path = Path(name).expanduser()
-    if beside is not None and not path.is_absolute():
-        path = Path(beside).parent / path
     try:
+        path = Path(name).expanduser()
+        if beside is not None and not path.is_absolute():
+            path = Path(beside).parent / path
         if path.is_file():
             return path
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError) as error:  # RuntimeError: `~nobody`; TypeError: no name
         raise PotentialFileError(str(name)[:200], None, f"not a usable file name ({error})", expected) from error
     what = "is a folder" if path.is_dir() else "does not exist"
     raise PotentialFileError(path, None, what, expected)
@@ -43,10 +43,13 @@ def sha256(path: Path) -> str:
 def read_lines(path: Path, max_bytes: int = MAX_BYTES) -> list[str]:
     """All lines without their ends. Undecodable bytes raise PotentialFileError (they are kept in no comment either,
     because a binary file read as text would otherwise fail far from its cause); latin-1 author names are accepted."""
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise PotentialFileError(path, None, f"is {size} bytes long", f"at most {max_bytes} bytes")
-    raw = path.read_bytes()
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise PotentialFileError(path, None, f"is {size} bytes long", f"at most {max_bytes} bytes")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise PotentialFileError(path, None, f"cannot be read ({error.strerror})", "a readable text file") from error
     if b"\0" in raw:
         line = raw[: raw.index(b"\0")].count(b"\n") + 1
         raise PotentialFileError(path, line, "holds a NUL byte", "a text file")
@@ -119,7 +122,7 @@ class Tokens:
             values = [float(t) for t, _ in items]
         except ValueError:
             values = [parse_float(t, path, line, expected) for t, line in items]
-        if not all(map(math.isfinite, values)) or any("_" in t for t, _ in items):
+        if not all(map(math.isfinite, values)) or any("_" in t or not t.isascii() for t, _ in items):
             values = [parse_float(t, path, line, expected) for t, line in items]
         return values
 
@@ -142,7 +145,7 @@ def parse_int(token: str, path: Path, line: int | None, expected: str, low: int 
         value = int(token)
     except ValueError:
         value = None
-    if value is None or "_" in token or not low <= value <= high:
+    if value is None or "_" in token or not token.isascii() or not low <= value <= high:
         raise PotentialFileError(
             path, line, f"'{token[:60]}' is not a whole number from {low} to {high}", expected
         )

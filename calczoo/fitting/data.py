@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import lzma
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class Dataset:
     """S structures and their reference values.
 
     energies (S,) eV, NaN where there is none; forces: (n, 3) eV/A or None each; stresses: (6,) eV/A^3 in ASE's sign and
-    order, or None; groups: one name each. name, sha256: of the file, or of the numbers where there is no file.
+    order, NaN if unknown, or None; groups: one name each. name, sha256: of the file, or of the
+    numbers where there is no file.
     """
 
     structures: tuple[Atoms, ...]
@@ -84,6 +85,19 @@ class Dataset:
             self.name,
             self.sha256,
         )
+
+    def without_stress(self, group: str, components: Sequence[int]) -> Dataset:
+        """The same data with some stress components (0..5, Voigt) of a group marked as unknown (NaN)."""
+
+        def mask(stress: np.ndarray | None, name: str) -> np.ndarray | None:
+            if stress is None or name != group:
+                return stress
+            out = stress.copy()
+            out[list(components)] = np.nan
+            return out
+
+        stresses = tuple(mask(s, g) for s, g in zip(self.stresses, self.groups, strict=True))
+        return replace(self, stresses=stresses)
 
     def sample(self, atoms: int, seed: int = 0) -> Dataset:
         """About `atoms` atoms' worth of structures, every group in proportion; all if there are no more."""

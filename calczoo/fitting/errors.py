@@ -39,7 +39,8 @@ def compare(data: Dataset, predictions: Sequence[dict[str, Any]]) -> ErrorTable:
         if (forces := data.forces[k]) is not None:
             found["forces"] = (np.asarray(result["forces"]) - forces).ravel()
         if (stress := data.stresses[k]) is not None:
-            found["stress"] = (np.asarray(result["stress"]) - stress) * EV_PER_A3_TO_GPA
+            known = np.isfinite(stress)
+            found["stress"] = (np.asarray(result["stress"]) - stress)[known] * EV_PER_A3_TO_GPA
         for name in (group, "all"):
             for kind, values in found.items():
                 errors.setdefault(name, {}).setdefault(kind, []).append(values)

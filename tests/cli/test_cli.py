@@ -233,6 +233,22 @@ def test_garbage_structure_file(cli, tmp_path):
     assert code == 1 and "bad.cif cannot be read as a structure" in err and err.count("\n") == 1
 
 
+def test_info_of_a_file_whose_suffix_tells_its_family(cli):
+    file = str(lammps_potential("Si.sw"))
+    assert as_json(cli("info", file, "--json"))["card"]["elements"] == ["Si"]
+
+
+def test_a_closed_pipe_is_no_error(tmp_path):
+    """`calczoo list | head`"""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    code = "import sys; from calczoo.cli import main; sys.stdout.reconfigure(write_through=True); main()"
+    command = [sys.executable, "-c", code, "list"]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, env=environment())
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_garbage_potential_file(cli, tmp_path):
     (tmp_path / "bad.sw").write_text("Si Si Si 2.1 nonsense\n")
     code, out, err = cli("run", "singlepoint", f"sw:{tmp_path / 'bad.sw'}", "--proto", "Si:diamond")

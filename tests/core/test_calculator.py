@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -269,3 +274,65 @@ def test_info_charge_counts_as_a_change():
 
 def test_toy_cutoff_is_the_default():
     assert Toy().cutoff == CUTOFF
+
+
+def test_threads_that_share_a_calculator_get_their_own_results():
+    calc = ZooCalculator(Toy())
+    structures = [copper(0.02 * k) for k in range(1, 7)]
+    expected = [calc.evaluate(a)[0]["energy"] for a in structures]
+
+    def work(k: int) -> float:
+        return calc.get_potential_energy(structures[k % 6])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(work, range(120)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert np.abs(np.array(found) - np.array(expected * 20)).max() < 1e-11
+
+
+def test_a_calculator_can_be_copied_and_pickled():
+    atoms = copper()
+    calc = ZooCalculator(Toy())
+    energy = calc.get_potential_energy(atoms)
+    for twin in (copy.deepcopy(calc), pickle.loads(pickle.dumps(calc))):
+        assert twin.get_potential_energy(atoms) == energy
+        atoms.positions[0, 0] += 0.01
+        assert twin.get_potential_energy(atoms) == pytest.approx(calc.get_potential_energy(atoms), abs=1e-12)
+        atoms.positions[0, 0] -= 0.01
+
+
+def test_positions_beyond_the_range_of_float32_are_refused():
+    atoms = Atoms("H2", [[0, 0, 0], [1e39, 0, 0]])
+    assert ZooCalculator(Toy()).get_potential_energy(atoms) == 0.0
+    with pytest.raises(InvalidStructure, match="float64"):
+        ZooCalculator(Toy(dtype=torch.float32)).get_potential_energy(atoms)
+
+
+def test_float32_sums_over_many_atoms_lose_nothing():
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(16)
+    results = ZooCalculator(Toy(dtype=torch.float32)).evaluate(atoms)[0]
+    assert results["energy"] == pytest.approx(results["energies"].sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), "much"])
+def test_a_memory_limit_that_limits_nothing_is_refused(limit):
+    with pytest.raises(OptionError, match="max_memory_gib"):
+        ZooCalculator(Toy(), max_memory_gib=limit)
+
+
+def test_a_sum_keeps_what_only_one_term_computes():
+    class Described(Toy):
+        outputs = Toy.outputs | {"descriptors"}
+
+        def local(self, system, pairs, need):
+            site = super().local(system, pairs, need)
+            site.extra = {"descriptors": torch.ones((system.n_atoms, 2))} if "descriptors" in need else None
+            return site
+
+    calc = ZooCalculator(Sum([Described(), Toy()]))
+    assert calc.evaluate(copper(), ("energy", "descriptors"))[0]["descriptors"].shape == (32, 2)
+    assert "descriptors" not in ZooCalculator(Sum([Described(), Described()])).implemented_properties

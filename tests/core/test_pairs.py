@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from ase.neighborlist import neighbor_list
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from calczoo.core.errors import AtomsOverlap, TooLarge
+from calczoo.core.errors import AtomsOverlap, InvalidStructure, TooLarge
 from calczoo.core.pairs import Pairs, brute_force_pairs, check_memory, complete_cell, find_pairs
 from calczoo.core.system import System
 
@@ -187,3 +189,31 @@ def test_no_atoms_and_no_cutoff():
     assert find_pairs(System.from_atoms(Atoms()), 3.0).n_pairs == 0
     assert find_pairs(System.from_atoms([]), 3.0).n_pairs == 0
     assert find_pairs(System.from_atoms(bulk("Cu")), 0.0).n_pairs == 0
+
+
+@pytest.mark.parametrize("far", [1e3, 1e5, 1e6, 1e12, 1e100])
+@pytest.mark.parametrize("pbc", [(False, False, False), (True, True, False), (False, True, False)])
+def test_an_atom_that_has_flown_away_neither_hangs_nor_crashes_the_search(far, pbc):
+    """Along a direction without pbc; the search grid of one such atom used to overflow or take forever."""
+    atoms = Atoms("H5", [[0, 0, 0], [0, 0, 1.2], [0, 0, far], [0.5, 0.5, -far], [0, 0, 2.0]], cell=[4, 4, 0], pbc=pbc)
+    near = atoms[[0, 1, 4]]
+    expected = brute_force_pairs(near.positions, near.cell.array, near.pbc, 2.5)
+    found = as_tuples(find_pairs(System.from_atoms(atoms), 2.5))
+    back = {0: 0, 1: 1, 4: 2}
+    assert sorted((back[i], back[j], s) for i, j, s in found) == expected
+
+
+def test_pairs_across_shortened_gaps_are_those_of_brute_force():
+    rng = np.random.default_rng(0)
+    positions = np.concatenate([rng.uniform(0, 6, (12, 3)) + [0, 0, z] for z in (-80.0, 0.0, 25.0, 700.0)])
+    for pbc in itertools.product((False, True), repeat=3):
+        atoms = Atoms("H48", positions, cell=[[6, 1, 2], [0, 6, 1], [1, 0, 900]], pbc=pbc)
+        found = as_tuples(find_pairs(System.from_atoms(atoms), 3.0))
+        assert found == brute_force_pairs(atoms.positions, atoms.cell.array, atoms.pbc, 3.0)
+
+
+def test_atoms_millions_of_cells_apart_are_refused_and_never_miscounted():
+    atoms = bulk("Cu", cubic=True)
+    atoms.positions[1] += atoms.cell.array.sum(axis=0) * 2e6
+    with pytest.raises(InvalidStructure, match="cells apart"):
+        find_pairs(System.from_atoms(atoms), 4.0)

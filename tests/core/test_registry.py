@@ -185,3 +185,28 @@ def test_thread_variable_is_checked(value, monkeypatch):
         thread_count(1)
     monkeypatch.setenv("CALCZOO_NUM_THREADS", "3")
     assert thread_count(1) == 3
+
+
+def test_a_plugin_whose_heavy_code_is_broken_shows_up_in_doctor(install):
+    source = HOOK + "(name):\n    return Family(name='late', summary='', read='no_such_module:read', build='')"
+    install("latepack", "late", source)
+    row = next(r for r in registry.doctor() if r["name"] == "late")
+    assert not row["ok"] and "No module named 'no_such_module'" in row["message"]
+    with pytest.raises(PluginError, match="no_such_module"):
+        registry.get_calculator("late")
+
+
+@pytest.mark.parametrize("source", ["raise SystemExit(3)", "from calczoo import CalczooError\nraise CalczooError('x')"])
+def test_a_plugin_that_ends_the_program_or_raises_our_own_error_breaks_nothing(install, source):
+    install("rudepack", "rude", source)
+    assert "rude" not in registry.list_calculators(elements="Cu")
+    assert not next(r for r in registry.doctor() if r["name"] == "rude")["ok"]
+
+
+def test_a_path_may_hold_any_character(tmp_path):
+    folder = tmp_path / "a + b (c, d)"
+    folder.mkdir()
+    (term,) = registry.parse_spec(folder / "Ta06A.snap", registry.family_of_file)
+    assert (term.family, term.model) == ("snap", str(folder / "Ta06A.snap"))
+    with pytest.raises(SpecError, match="no family is known"):
+        registry.get_calculator(folder / "model.unknown")

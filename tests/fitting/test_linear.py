@@ -134,6 +134,15 @@ def test_folds_hold_every_structure_once_and_every_group_evenly():
     assert sample.groups.count("a") == 2 and sample.groups.count("b") == 5 and data.sample(99) is data
 
 
+def test_unknown_stress_components_are_left_out():
+    data = Dataset.from_atoms([structure(group="a", stress=np.arange(6.0)), structure(group="b", stress=np.ones(6))])
+    masked = data.without_stress("a", (3, 4, 5))
+    assert np.array_equal(np.isfinite(masked.stresses[0]), [1, 1, 1, 0, 0, 0])
+    assert np.isfinite(data.stresses[0]).all() and np.isfinite(masked.stresses[1]).all()
+    zero = {"energy": -1.0, "forces": np.zeros((1, 3)), "stress": np.zeros(6)}
+    assert compare(masked, [zero, zero]).get("stress", "n") == 9
+
+
 @pytest.mark.parametrize("name,content,word", [("d.traj", "x", "unknown suffix"), ("d.xyz", "zzz", "cannot be read")])
 def test_unreadable_data(tmp_path, name, content, word):
     (tmp_path / name).write_text(content)

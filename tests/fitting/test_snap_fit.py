@@ -138,6 +138,14 @@ def test_group_weights_decide_who_is_fitted_well():
     assert errors[0][0] < errors[1][0] and errors[0][1] > errors[1][1]
 
 
+def test_weights_of_one_kind_of_a_group():
+    from calczoo.families.snap.fit_rows import group_weight
+
+    groups = {"even": 3.0, "even:stress": 0.0}
+    assert [group_weight(groups, "even", k) for k in ("energy", "stress")] == [3.0, 0.0]
+    assert group_weight(groups, "odd", "energy") == 1.0
+
+
 def test_a_zbl_term_is_subtracted_and_belongs_to_the_model(tmp_path):
     params = known(False, ("Mo",))
     data = structures(24, ("Mo",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -42,7 +42,8 @@ def compress(data: Dataset, template: SnapParams, zbl: Any = None) -> Blocks:
         if (forces := data.forces[k]) is not None:
             add(group, "forces", rows.forces, (forces - reference[k]["forces"]).ravel())
         if (stress := data.stresses[k]) is not None and rows.stress is not None:
-            add(group, "stress", rows.stress, stress - reference[k]["stress"])
+            known = np.isfinite(stress)
+            add(group, "stress", rows.stress[known], (stress - reference[k]["stress"])[known])
     return blocks
 
 
@@ -84,13 +85,18 @@ def _reference(data: Dataset, zbl: Any) -> list[dict[str, Any]]:
     return evaluate(build_term("zbl", zbl), data)
 
 
+def group_weight(groups: Mapping[str, float], group: str, kind: str) -> float:
+    """Weight of one kind of rows of a group: that of "group:kind" if given, else that of "group", else 1."""
+    return float(groups.get(f"{group}:{kind}", groups.get(group, 1.0)))
+
+
 def weighted(parts: Iterable[Blocks], settings: FitSettings) -> list[tuple[float, Block]]:
     """Blocks with the weights of their kind and group."""
     kinds = dict(zip(KINDS, (settings.energy_weight, settings.force_weight, settings.stress_weight), strict=True))
     groups = settings.group_weights or {}
     kinds[COMPRESSION] = 1.0
     return [
-        (float(kinds[kind]) * float(groups.get(group, 1.0)), block)  # type: ignore[arg-type]
+        (float(kinds[kind]) * group_weight(groups, group, kind), block)  # type: ignore[arg-type]
         for blocks in parts
         for (group, kind), block in blocks.items()
     ]

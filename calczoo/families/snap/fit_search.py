@@ -13,7 +13,7 @@ from ...core.errors import FitError, OptionError
 from ...fitting.data import Dataset
 from ...fitting.linear import Block, Solver
 from ...fitting.report import Progress
-from .fit_rows import COMPRESSION, KINDS, Blocks, compress, compress_guesses
+from .fit_rows import COMPRESSION, KINDS, Blocks, compress, compress_guesses, group_weight
 from .fit_settings import SCORE, FitSettings, scanned, single, template_of, values_of
 from .params import SnapParams
 
@@ -90,7 +90,7 @@ class CrossValidation:
             for k, blocks in enumerate(self.parts):
                 for (group, kind), block in blocks.items():
                     if k != left_out:
-                        kinds.setdefault(kind, []).append((self.groups.get(group, 1.0), block))
+                        kinds.setdefault(kind, []).append((group_weight(self.groups, group, kind), block))
             merged = {kind: Block.merged(many) for kind, many in kinds.items()}
             self.others.append(merged | {kind: block for (_, kind), block in self.guessed.items()})
 
@@ -103,7 +103,9 @@ class CrossValidation:
         rows = dict.fromkeys(KINDS, 0.0)
         for blocks, others in zip(self.parts, self.others, strict=True):
             solver = Solver.of((weights[kind], block) for kind, block in others.items())
-            counted = [(kind, self.groups.get(group, 1.0) ** 2, block) for (group, kind), block in blocks.items()]
+            counted = [
+                (kind, group_weight(self.groups, group, kind) ** 2, block) for (group, kind), block in blocks.items()
+            ]
             for kind, weight, block in counted:
                 rows[kind] += weight * block.n_rows
             for ridge in ridges:

@@ -29,7 +29,8 @@ class FitSettings:
     rcut: A; None takes 1.7, 1.9 and 2.1 times the mean distance (V/N)^(1/3). twojmax; rfac0; rmin0 (A).
     radii, weights: per element, relative; R_e = radii_e / 2. sinner, dinner: A, inner switching (dinner 0: none).
     energy_weight (atom/eV), force_weight (A/eV), stress_weight (A^3/eV): multiply the residuals. group_weights: factors
-    by group name. ridge: relative to columns of norm one. zbl_inner, zbl_outer: A; 0 means no ZBL term.
+    by group name, or by "group:kind" such as "Elastic:stress". ridge: relative to columns of norm one. zbl_inner,
+    zbl_outer: A; 0 means no ZBL term.
     compression: fields of `repulsion.Compression`, guessed energies of compressed structures; None: none.
     folds, seed: parts of the training set for the choice; search_atoms: size of the sample that chooses the descriptor;
     score: weights of the logarithms of the errors by kind (default SCORE). name, level_of_theory, training_data,
