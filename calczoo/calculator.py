@@ -193,8 +193,9 @@ class ZooCalculator(Calculator):
 
     def _system(self, structures: Sequence[Atoms]) -> System:
         system = System.from_atoms(structures, self.model.device, self.model.dtype)
-        for a in structures:
-            check_elements(a.numbers, self.model.numbers, self.card.name)
+        for s, a in enumerate(structures):
+            where = f" of structure {s}" if len(structures) > 1 else ""
+            check_elements(a.numbers, self.model.numbers, self.card.name, where)
         return system
 
     def _pairs(self, atoms: Atoms, system: System) -> Pairs:

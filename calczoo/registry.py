@@ -264,6 +264,8 @@ def list_calculators(
 
     wanted = set(parse_elements(elements) or ())
     abilities = {can} if isinstance(can, str) else set(can or ())
+    if unknown := sorted(abilities - ABILITIES - {n for b in BUILTIN for n in _abilities(get_family(b))}):
+        raise OptionError(f"can={unknown[0]!r} is no ability; known are {', '.join(sorted(ABILITIES))}")
     out = []
     for name in family_names():
         if name not in BUILTIN and not wanted and not abilities:
@@ -287,6 +289,13 @@ def family_of_file(name: str) -> str | None:
     return max(found)[1] if found else None
 
 
+ABILITIES = frozenset(
+    "energy energies forces stress charges dipole descriptors extrapolation_grade extrapolation_grades "
+    "local_gap_variance fit gpu potential addon torch warp".split()
+)
+"""What `list_calculators(can=...)` may ask for; families may have further outputs."""
+
+
 def _abilities(family: Family) -> set[str]:
     return {*family.outputs, *family.backends, family.kind, *({"fit"} if family.fit else ()), "gpu"}
 
@@ -304,6 +313,8 @@ def _requests(name_or_spec: str | Path, model: Any, elements: Any, common: dict,
         if model is not None and term.model is not None:
             raise SpecError(f"two models given: '{term.model}' in the spec and model={str(model)!r}")
         named = tuple(model) if isinstance(model, (list, tuple)) else model if model is not None else term.model
+        if twice := sorted(set(term.options) & set(options)):
+            raise SpecError(f"option '{twice[0]}' is given in the spec and as a keyword; leave one out")
         merged = {**term.options, **options}
         request = ModelRequest(term.family, named, term.args, chosen, options=merged, **common)
         out.append((term.factor, request))
@@ -327,9 +338,19 @@ def build_model(request: ModelRequest) -> Model:
         models = []
         for name, part in params.terms:
             sub = replace(request, family=name, model=None, args=(), options={})
-            models.append(load_object(get_family(name).build)(part, sub))
+            models.append(_with_threads(load_object(get_family(name).build)(part, sub), sub))
         return Sum(models, card=params.card)
-    return load_object(get_family(request.family).build)(params, request)
+    return _with_threads(load_object(get_family(request.family).build)(params, request), request)
+
+
+def _with_threads(model: Model, request: ModelRequest) -> Model:
+    """Both backends of a local model take the number of host threads from here; other models have their own ways."""
+    from .core.threads import thread_count
+
+    count = thread_count(request.threads)
+    if hasattr(model, "threads"):
+        model.threads = count
+    return model
 
 
 def get_calculator(

@@ -20,6 +20,8 @@ RESULTS = ROOT / "validation" / "results"
 
 FIGURES = {
     "speed": ("Speed", "python validation/benchmarks/speed.py --write"),
+    "verification": ("Verification", "python validation/benchmarks/verification.py"),
+    "fit_mlearn": ("Bundled fits", "python validation/benchmarks/fit_mlearn.py --bundled"),
 }
 """Result file (without .md) -> its heading and the command that makes it."""
 

@@ -67,9 +67,9 @@ class InvalidCell(StructureError):
 class AtomsOverlap(StructureError):
     """Two atoms closer than 0.001 A."""
 
-    def __init__(self, i: int, j: int, d: float):
+    def __init__(self, i: int, j: int, d: float, where: str = ""):
         super().__init__(
-            f"atoms {i} and {j} are {d:.3g} A apart (less than 0.001 A): two atoms on one spot; "
+            f"atoms {i} and {j}{where} are {d:.3g} A apart (less than 0.001 A): two atoms on one spot; "
             "remove the duplicate (ase.geometry.get_duplicate_atoms(atoms, delete=True))"
         )
         self.i, self.j, self.d = i, j, d
@@ -78,10 +78,10 @@ class AtomsOverlap(StructureError):
 class UnsupportedElement(StructureError):
     """An atom whose element the model does not know."""
 
-    def __init__(self, symbol: str, atom: int, model: str, allowed: Iterable[str]):
+    def __init__(self, symbol: str, atom: int, model: str, allowed: Iterable[str], where: str = ""):
         self.symbol, self.atom, self.model, self.allowed = symbol, atom, model, tuple(allowed)
         super().__init__(
-            f"'{symbol}' (atom {atom}) is not in {model} (has: {', '.join(self.allowed)}). "
+            f"'{symbol}' (atom {atom}{where}) is not in {model} (has: {', '.join(self.allowed)}). "
             f"Potentials with it: calczoo list --elements {symbol}"
         )
 

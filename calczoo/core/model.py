@@ -116,6 +116,15 @@ class TorchModel(LocalModel):
         """U_i (N,) from pairs.i, pairs.j, the species in system.numbers and vectors (P, 3); no use of positions."""
         raise NotImplementedError(f"{type(self).__name__} does not implement site_energies()")
 
+    def compute(self, system: System, pairs: Pairs, need: frozenset[str]) -> Results:
+        """As LocalModel.compute, with torch held to `threads` threads meanwhile."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            return super().compute(system, pairs, need)
+        finally:
+            torch.set_num_threads(before)
+
     def local(self, system: System, pairs: Pairs, need: frozenset[str]) -> Local:
         vectors = pairs.vectors(system)
         if not need & GRADIENTS:

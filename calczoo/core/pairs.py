@@ -78,7 +78,8 @@ def find_pairs(system: System, cutoff: float, skin: float = 0.0, max_memory_gib:
             continue
         i, j, shift, d = _search(positions[a:b], cells[s], pbcs[s], cutoff + skin)
         if d.size and (k := int(np.argmin(d))) is not None and d[k] < MIN_DISTANCE:
-            raise AtomsOverlap(int(i[k]), int(j[k]), float(d[k]))
+            where = f" of structure {s}" if system.n_systems > 1 else ""
+            raise AtomsOverlap(int(i[k]), int(j[k]), float(d[k]), where)
         table, one = _directed(i, j, shift, b - a)
         parts.append([one[0] + a, one[1] + a, one[2] + n_shifts, one[3] + n_pairs])
         shift_parts.append(table)

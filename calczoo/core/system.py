@@ -20,8 +20,9 @@ _MIN_HEIGHT = 1e-3
 class System:
     """N atoms of S structures; frozen, on one device, in one dtype.
 
-    numbers (N,) int64 atomic numbers; positions (N, 3) A; cell (S, 3, 3) A, rows are vectors; pbc (S, 3) bool;
-    system_index (N,) int64; first (S + 1,): atoms of structure s are first[s]:first[s+1] (host integers).
+    numbers (N,) int64 atomic numbers; positions (N, 3) A, in float32 from the centre of each structure; cell (S, 3, 3)
+    A, rows are vectors; pbc (S, 3) bool; system_index (N,) int64; first (S + 1,): atoms of structure s are
+    first[s]:first[s+1] (host integers).
     """
 
     numbers: torch.Tensor
@@ -74,7 +75,11 @@ class System:
         def put(array: np.ndarray, kind: torch.dtype | None = None) -> torch.Tensor:
             return torch.from_numpy(array).to(device=device, dtype=kind)
 
-        positions = put(flat("positions", (3,), np.float64), dtype)
+        array = flat("positions", (3,), np.float64)
+        if dtype != torch.float64:  # models see differences only, and far from the origin few digits are left for them
+            for a, b in zip(first[:-1], first[1:], strict=True):
+                array[a:b] -= array[a:b].mean(axis=0) if b > a else 0.0
+        positions = put(array, dtype)
         cell = put(stack([a.cell.array for a in many], (3, 3), np.float64), dtype)
         if dtype != torch.float64 and not (positions.isfinite().all() and cell.isfinite().all()):
             raise InvalidStructure(f"positions or cell do not fit {dtype}; use dtype='float64'")
@@ -154,11 +159,12 @@ def _is_regular(cell: list[list[float]]) -> bool:
     return volume > 10.0 * _MIN_HEIGHT * area and volume > 1e-4 * lengths[0] * lengths[1] * lengths[2]
 
 
-def check_elements(numbers: np.ndarray, allowed: Sequence[int], model: str) -> None:
+def check_elements(numbers: np.ndarray, allowed: Sequence[int], model: str, where: str = "") -> None:
     """Raise UnsupportedElement for the first atom whose number is not in `allowed`."""
     known = np.zeros(len(chemical_symbols), dtype=bool)
     known[list(allowed)] = True
     bad = ~known[numbers]
     if bad.any():
         k = int(np.argmax(bad))
-        raise UnsupportedElement(chemical_symbols[numbers[k]], k, model, [chemical_symbols[z] for z in allowed])
+        symbols = [chemical_symbols[z] for z in allowed]
+        raise UnsupportedElement(chemical_symbols[numbers[k]], k, model, symbols, where)

@@ -16,10 +16,8 @@ def thread_count(threads: int | None) -> int:
     value: object = text if text else threads
     if value is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        count = int(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        count = 0
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    count = value if whole else int(value) if isinstance(value, str) and value.strip().isdecimal() else 0
     if count < 1:
         name = "CALCZOO_NUM_THREADS" if text else "threads"
         raise OptionError(f"{name} is {value!r}; it must be a whole number of at least 1")

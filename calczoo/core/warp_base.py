@@ -34,8 +34,13 @@ def _no_driver_warning() -> Iterator[None]:
     if any(_loadable(name) for name in ("libcuda.so", "libcuda.so.1")):
         yield
         return
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (AttributeError, OSError):  # no stderr, as under pythonw or a closed descriptor: nothing to hide
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield

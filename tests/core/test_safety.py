@@ -17,7 +17,14 @@ from data import ROOT
 
 SOURCES = sorted(p for folder in ("calczoo", "validation/calczoo_validation") for p in (ROOT / folder).rglob("*.py"))
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
-FORBIDDEN_FUNCTIONS = {"torch.load", "torch.jit.load", "yaml.load", "yaml.unsafe_load", "os.system"}
+FORBIDDEN_FUNCTIONS = {
+    "torch.load",
+    "torch.jit.load",
+    "torch.package.PackageImporter",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "os.system",
+}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 
@@ -40,14 +47,7 @@ def _forbidden_call(node: ast.Call) -> list[str]:
     if isinstance(node.func, ast.Name):
         return [node.func.id] if node.func.id in FORBIDDEN_CALLS else []
     text = ast.unparse(node.func)
-    if text in (
-        "torch.load",
-        "torch.jit.load",
-        "torch.package.PackageImporter",
-        "yaml.load",
-        "yaml.unsafe_load",
-        "os.system",
-    ):
+    if text in FORBIDDEN_FUNCTIONS:
         return [text]
     unsafe = {"allow_pickle", "shell"}
     return [f"{text}({k.arg}=...)" for k in node.keywords if k.arg in unsafe and not _is_false(k.value)]

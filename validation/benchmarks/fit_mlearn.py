@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import time
 from pathlib import Path
 
 from calczoo.fitting.data import read_dataset
 from calczoo.fitting.errors import ErrorTable, compare, evaluate
 from calczoo.registry import ModelRequest, build_model, load_object
+from calczoo_validation.store import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "validation" / "results" / "fit_mlearn.md"
@@ -79,7 +79,7 @@ def main() -> None:
         lines.append(row(name, *(bundled if given.bundled else fitted)(name, given.data)))
         print(lines[-1], flush=True)
     command = "python validation/benchmarks/fit_mlearn.py" + (" --bundled" if given.bundled else "")
-    lines += ["", f"Made by `{command}` on {platform.machine()}, Python {platform.python_version()}."]
+    lines += ["", f"Made by `{command}` on {machine()}."]
     if not given.names:
         RESULT.parent.mkdir(parents=True, exist_ok=True)
         RESULT.write_text("\n".join(lines) + "\n")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.data import atomic_masses
+
+from calczoo_validation.store import machine
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results"
@@ -157,24 +158,6 @@ def operations(case: Case) -> float | None:
     from calczoo.registry import load_object
 
     return float(load_object(case.operations)(case))
-
-
-def machine() -> str:
-    """Processor, cores and versions in one line."""
-    import ase
-    import torch
-    import warp
-
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass  # not Linux: the plain name above
-    versions = (
-        f"Python {platform.python_version()}, torch {torch.__version__}, warp {warp.__version__}, ase {ase.__version__}"
-    )
-    return f"{model}, {os.cpu_count()} cores; {versions}"
 
 
 HEAD = ("potential", "atoms", "cores", "calczoo", "LAMMPS", "LAMMPS / calczoo", "dE (eV/atom)")

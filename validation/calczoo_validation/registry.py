@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
+from calczoo.core.errors import OptionError
+
 from .engine import Evaluator
 from .progress import Progress
 from .results import PropertyResult
@@ -103,7 +105,7 @@ def select(wanted: None | str | list[str] | tuple[str, ...]) -> tuple[list[Prope
 
     def take(name: str) -> None:
         if name not in known:
-            raise ValueError(f"unknown property {name!r}; known: {', '.join(known)}; suites: {', '.join(SUITES)}")
+            raise OptionError(f"unknown property {name!r}; known: {', '.join(known)}; suites: {', '.join(SUITES)}")
         for need in known[name].needs:
             take(need)
         if name not in chosen:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from calczoo.core.errors import OptionError
+
 from .engine import Evaluator
 from .strain import from_voigt
 from .symmetry import Symmetry
@@ -68,7 +70,7 @@ def relax(
     space group, so that the crystal keeps it. `on_step(done, total)` reports progress.
     """
     if cell not in ("fixed", "full", "volume"):
-        raise ValueError(f"cell={cell!r}; allowed: fixed, full, volume")
+        raise OptionError(f"cell={cell!r}; allowed: fixed, full, volume")
     jobs = [_Job(a, cell, fmax, smax, relative, floor, Symmetry(a) if symmetric else None) for a in structures]
     properties = ("energy", "forces") if cell == "fixed" else ("energy", "forces", "stress")
     active = list(jobs)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from calczoo.core.errors import DataError
+
 from . import references
 from .results import PropertyResult, Status, Value, worst
 from .store import SCHEMA, SCHEMA_VERSION, plain, write_json, write_text
@@ -79,7 +81,7 @@ class Report:
         """Errors: ValueError where this is no report, or one of a newer schema."""
         if data.get("schema") != SCHEMA or data.get("schema_version") != SCHEMA_VERSION:
             found = f"schema {data.get('schema')!r} version {data.get('schema_version')!r}"
-            raise ValueError(f"{found}; expected {SCHEMA!r} {SCHEMA_VERSION}")
+            raise DataError(f"{found}; expected {SCHEMA!r} {SCHEMA_VERSION}")
         models = []
         for m in data["models"]:
             results = {r["property"]: PropertyResult.from_dict(r) for r in m["results"]}

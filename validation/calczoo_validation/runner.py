@@ -10,6 +10,8 @@ from typing import Any
 
 from ase import Atoms
 
+from calczoo.core.errors import OptionError
+
 from .engine import Evaluator
 from .progress import Progress
 from .registry import Context, Property, select
@@ -115,10 +117,10 @@ def _labelled(calculators: Any, label: str | Sequence[str] | None) -> list[tuple
         return [(str(k), v) for k, v in calculators.items()]
     many = list(calculators) if isinstance(calculators, list | tuple) else [calculators]
     if not many:
-        raise ValueError("no calculator given")
+        raise OptionError("no calculator given")
     labels = [label] if isinstance(label, str) else list(label) if label is not None else [name_of(c) for c in many]
     if len(labels) != len(many):
-        raise ValueError(f"{len(labels)} labels for {len(many)} calculators")
+        raise OptionError(f"{len(labels)} labels for {len(many)} calculators")
     seen: dict[str, int] = {}
     out = []
     for text, calculator in zip(labels, many, strict=True):

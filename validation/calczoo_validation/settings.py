@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from calczoo.core.errors import OptionError
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -42,5 +44,5 @@ MODES = {
 
 def get_settings(mode: str) -> Settings:
     if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r}; allowed: {', '.join(MODES)}")
+        raise OptionError(f"unknown mode {mode!r}; allowed: {', '.join(MODES)}")
     return MODES[mode]

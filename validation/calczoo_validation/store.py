@@ -99,6 +99,14 @@ def environment() -> dict[str, Any]:
     }
 
 
+def machine() -> str:
+    """Processor, cores and versions in one line, for the tables of benchmarks."""
+    facts = environment()
+    names = ("torch", "warp-lang", "ase", "numpy")
+    versions = ", ".join(f"{n} {facts['packages'][n]}" for n in names if n in facts["packages"])
+    return f"{facts['processor']}, {facts['cores']} cores; Python {facts['python']}, {versions}"
+
+
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -13,6 +13,8 @@ from ase.build import bulk, make_supercell
 from ase.data import atomic_numbers, covalent_radii, reference_states
 from ase.io import read
 
+from calczoo.core.errors import InvalidStructure, OptionError
+
 from .symmetry import Symmetry
 
 # prototype -> (ASE name, number of elements, conventional cubic cell exists, atoms per conventional cell)
@@ -105,22 +107,22 @@ def parse_proto(text: str) -> Crystal:
     """
     parts = [p.strip() for p in text.split(":")]
     if len(parts) not in (2, 3) or not parts[0]:
-        raise ValueError(f"{text!r} is no prototype; expected 'Mo:bcc', 'NaCl:rocksalt' or 'Si:diamond:5.43'")
+        raise OptionError(f"{text!r} is no prototype; expected 'Mo:bcc', 'NaCl:rocksalt' or 'Si:diamond:5.43'")
     formula, name = parts[0], parts[1].lower()
     name = ALIASES.get(name, name)
     if name not in PROTOTYPES:
-        raise ValueError(f"unknown prototype {parts[1]!r}; known: {', '.join(sorted(PROTOTYPES))}")
+        raise OptionError(f"unknown prototype {parts[1]!r}; known: {', '.join(sorted(PROTOTYPES))}")
     ase_name, count, cubic, _ = PROTOTYPES[name]
     elements = re.findall(r"[A-Z][a-z]?", formula)
     if len(elements) != count or any(e not in atomic_numbers for e in elements):
-        raise ValueError(f"{name} needs {count} element(s), got {formula!r}")
+        raise OptionError(f"{name} needs {count} element(s), got {formula!r}")
     if len(parts) == 3:
         try:
             a = float(parts[2])
         except ValueError:
-            raise ValueError(f"lattice constant {parts[2]!r} of {text!r} is no number") from None
+            raise OptionError(f"lattice constant {parts[2]!r} of {text!r} is no number") from None
         if not 1.0 < a < 30.0:
-            raise ValueError(f"lattice constant {a} A of {text!r} is outside 1 .. 30 A")
+            raise OptionError(f"lattice constant {a} A of {text!r} is outside 1 .. 30 A")
     else:
         a = guess_lattice_constant(elements, name)
     ase_formula = f"{elements[0]}{elements[1]}2" if name == "fluorite" else "".join(elements)
@@ -156,7 +158,7 @@ def guess_lattice_constant(elements: list[str], prototype: str) -> float:
 def make_crystal(proto: str | None, structure: Atoms | str | Path | None) -> Crystal:
     """The crystal asked for: exactly one of `proto` and `structure` (Atoms, or a file that ase.io reads)."""
     if (proto is None) == (structure is None):
-        raise ValueError("give either proto ('Mo:bcc') or structure (Atoms or a file), not both and not neither")
+        raise OptionError("give either proto ('Mo:bcc') or structure (Atoms or a file), not both and not neither")
     if proto is not None:
         return parse_proto(proto)
     label = ""
@@ -165,5 +167,5 @@ def make_crystal(proto: str | None, structure: Atoms | str | Path | None) -> Cry
         structure = read(structure)
     atoms = Atoms(structure.get_chemical_symbols(), structure.positions, cell=structure.cell, pbc=structure.pbc)
     if not atoms.pbc.all() or abs(atoms.cell.volume) < 1e-6:
-        raise ValueError("validation of crystals needs a structure that is periodic in three directions, with a cell")
+        raise InvalidStructure("validation needs a crystal: periodic in three directions, with a cell")
     return Crystal(atoms, label or atoms.get_chemical_formula())

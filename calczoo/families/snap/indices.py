@@ -21,6 +21,8 @@ from math import comb, sqrt
 
 import numpy as np
 
+from ...core.errors import OptionError
+
 MAX_TWOJMAX = 20
 """Largest 2J; the tables of 2J = 20 take a few tens of MB."""
 
@@ -103,7 +105,7 @@ class SnapIndices:
 def indices(twojmax: int) -> SnapIndices:
     """Tables for 2J = twojmax, computed once."""
     if not 0 <= twojmax <= MAX_TWOJMAX:
-        raise ValueError(f"twojmax is {twojmax}; allowed are 0 to {MAX_TWOJMAX}")
+        raise OptionError(f"twojmax is {twojmax}; allowed are 0 to {MAX_TWOJMAX}")
     edge = twojmax + 1
     sizes = np.arange(1, edge + 1) ** 2
     u_block = np.concatenate([[0], np.cumsum(sizes)[:-1]])
