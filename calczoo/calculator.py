@@ -285,7 +285,8 @@ def _largest_change(old: _Cached, atoms: Atoms) -> float:
     """Upper bound (A) of the change of any pair vector since the list was made: |dx_i| + |dx_j| + |shift . dcell|."""
     if len(atoms) == 0:
         return 0.0
-    moved = 2.0 * float(np.sqrt(((atoms.positions - old.positions) ** 2).sum(axis=1).max()))
+    moves = atoms.positions - old.positions
+    moved = 2.0 * float(np.sqrt(np.einsum("na,na->n", moves, moves).max()))
     cell = atoms.cell.array
     change = (cell - old.cell)[old.pbc]
     if change.any():

@@ -10,12 +10,11 @@ and nothing of it is imported before somebody asks for `myfamily`. Listing reads
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import importlib
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -25,11 +24,29 @@ import pluggy
 
 from .core.card import Card
 from .core.errors import OptionError, PluginError, SpecError, UnknownCalculator
+from .family import Composite, Family, ModelRequest, close_match
 from .spec import TermSpec, parse_spec
 
 if TYPE_CHECKING:
     from .calculator import ZooCalculator
     from .core.model import Model
+
+__all__ = [
+    "BUILTIN",
+    "Composite",
+    "Family",
+    "ModelRequest",
+    "build_model",
+    "collisions",
+    "describe",
+    "doctor",
+    "get_calculator",
+    "get_family",
+    "hookimpl",
+    "list_calculators",
+    "load_object",
+    "read_params",
+]
 
 GROUP = "calczoo"
 BUILTIN = {
@@ -52,76 +69,6 @@ class HookSpecs:
     @hookspec(firstresult=True)
     def calczoo_family(self, name: str) -> Family | None:
         """Return the Family called `name`, or None when it is not yours. Keep it light: no torch import here."""
-
-
-@dataclass(frozen=True)
-class ModelRequest:
-    """What was asked for, as a family's `read` and `build` get it.
-
-    model: bundled name, file or folder (a tuple where a family takes several files); args: positional arguments of the
-    spec; elements: chosen subset or type map; device, dtype, backend ("auto", "torch", "warp"), threads (None = all).
-    """
-
-    family: str
-    model: str | Path | tuple[str | Path, ...] | None = None
-    args: tuple[Any, ...] = ()
-    elements: tuple[str, ...] | None = None
-    device: str = "auto"
-    dtype: str = "float64"
-    backend: str = "auto"
-    threads: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def check_options(self, allowed: Mapping[str, str] | Iterable[str]) -> None:
-        """Raise OptionError for an option that the family does not have."""
-        names = list(allowed)
-        for key in self.options:
-            if key not in names:
-                has = ", ".join(names) if names else "none"
-                raise OptionError(f"{self.family} has no option '{key}' (its options: {has}){_close(key, names)}")
-
-
-@dataclass(frozen=True)
-class Composite:
-    """What `read` returns for a file that stands for a sum of families (a LAMMPS include file with hybrid/overlay).
-
-    terms: (family name, its params); `card` describes the whole.
-    """
-
-    terms: tuple[tuple[str, Any], ...]
-    card: Card
-
-
-@dataclass(frozen=True)
-class Family:
-    """A family of potentials: light facts, and dotted names of the code that does the work, imported on first use.
-
-    read:  "module:function"  (ModelRequest) -> params, an object with an attribute or method `card`, or a Composite
-    build: "module:function"  (params, ModelRequest) -> Model
-    fit:   "module:function"  or "" when the family cannot be trained here
-    bundled: name -> one line each; elements: () means it depends on the file
-    kind: "potential" or "addon" (made to be added to a potential)
-    suffixes: file names that end so need no family name: get_calculator("Ta06A.snap")
-    """
-
-    name: str
-    summary: str
-    read: str
-    build: str
-    kind: str = "potential"
-    citation: str = ""
-    doi: str = ""
-    formats: tuple[str, ...] = ()
-    suffixes: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ("energy", "energies", "forces", "stress")
-    backends: tuple[str, ...] = ("torch", "warp")
-    options: Mapping[str, str] = field(default_factory=dict)
-    bundled: Mapping[str, str] = field(default_factory=dict)
-    bundled_elements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    elements: tuple[str, ...] = ()
-    fit: str = ""
-    example: str = ""
-    origin: str = "calczoo"
 
 
 def load_object(dotted: str) -> Callable[..., Any]:
@@ -181,8 +128,8 @@ def get_family(name: str) -> Family:
     outside = _outside()
     if name not in BUILTIN and name not in outside:
         raise UnknownCalculator(
-            f"no family is called '{name}' (there are: {', '.join(family_names())}){_close(name, family_names())}; "
-            "see calczoo list"
+            f"no family is called '{name}' (there are: {', '.join(family_names())})"
+            f"{close_match(name, family_names())}; see calczoo list"
         )
     if name not in BUILTIN and len(outside[name]) > 1:
         raise PluginError(collisions()[name])
@@ -241,11 +188,6 @@ def doctor() -> list[dict[str, Any]]:
             owners = ", ".join(_dist(p) for p in _outside()[name])
             rows.append({"name": name, "origin": owners, "ok": False, "message": clash[name]})
     return rows
-
-
-def _close(word: str, words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, words, 1)
-    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 # -- the three public verbs ----------------------------------------------------------------------------------

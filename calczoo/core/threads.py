@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -24,27 +25,48 @@ def thread_count(threads: int | None) -> int:
     return count
 
 
+LAUNCH_US = 200.0
+"""Rough cost of one launch in the interpreter, which threads cannot share (microseconds)."""
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="calczoo")
 
 
-def split(work: Callable[[int, int], None], n: int, threads: int, grain: int = 1) -> None:
-    """Call work(start, stop) over [0, n) from `threads` threads, in chunks that are multiples of `grain`.
+def split(work: Callable[[int, int], None], n: int, threads: int, us: float) -> None:
+    """Call work(start, stop) over [0, n) from `threads` threads; us: rough microseconds of one item on one core.
 
-    Which thread does a chunk never changes a result: every item is written by one call only.
+    A second thread is used only where it saves more than its launch costs, and more chunks than threads, which even out
+    the work, only where launches are small beside it. Which thread does a chunk never changes a result: every item is
+    written by one call only.
     """
     if n <= 0:
         return
-    blocks = -(-n // grain)
-    chunks = 1 if threads == 1 else min(blocks, 4 * threads)
-    edges = [min(n, grain * (blocks * c // chunks)) for c in range(chunks)] + [n]
-    if chunks == 1:
+    rounds = int(min(8.0, max(1.0, n * us / threads / (20 * LAUNCH_US))))
+    chunks = 1 if threads == 1 or n * us < 3 * LAUNCH_US else min(n, threads * rounds)
+    edges = [n * c // chunks for c in range(chunks + 1)]
+    parts = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    if len(parts) == 1:
         work(0, n)
         return
-    jobs = [_pool(threads).submit(work, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
-    for job in jobs:
-        job.result()
+    queue = iter(parts)
+    lock = threading.Lock()
+
+    def drain() -> None:
+        while True:
+            with lock:
+                part = next(queue, None)
+            if part is None:
+                return
+            work(*part)
+
+    jobs = [_pool(threads - 1).submit(drain) for _ in range(min(threads, len(parts)) - 1)]
+    try:
+        drain()  # the caller is one of the threads
+    finally:
+        for job in jobs:
+            job.result()
 
 
 def _forget_pool() -> None:

@@ -32,11 +32,21 @@ def as_warp(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
     return wp.from_torch(plain, dtype=dtype, requires_grad=False)
 
 
+def kept(owner: Any, name: str, dtype: Any = None) -> wp.array:
+    """`as_warp(owner.name)`, made once and kept with the owner: for lists and tables that outlive a call. (Kept in the
+    owner, not in the tensor, which the array refers to: a circle would hold the memory.)"""
+    store = owner.__dict__.setdefault("_warp_views", {})
+    if (name, dtype) not in store:
+        store[name, dtype] = as_warp(getattr(owner, name), dtype)
+    return store[name, dtype]
+
+
 class WarpModel(LocalModel):
     """Subclasses implement `local` with `run`; scratch memory belongs to the call, so that threads do not meet."""
 
-    def run(self, kernel: wp.Kernel, n: int, args: Sequence[Any], grain: int = 1) -> None:
-        """Launch `kernel` over n items; args without the leading `start`."""
+    def run(self, kernel: wp.Kernel, n: int, args: Sequence[Any], us: float = 0.25) -> None:
+        """Launch `kernel` over n items; args without the leading `start`. us: rough microseconds of an item on one
+        core, which decides how many threads are worth their launches."""
         device = str(self.device)
         if self.device.type == "cuda":
             wp.launch(kernel, dim=n, inputs=[0, *args], device=device)
@@ -45,7 +55,7 @@ class WarpModel(LocalModel):
         def work(start: int, stop: int) -> None:
             wp.launch(kernel, dim=stop - start, inputs=[start, *args], device=device)
 
-        split(work, n, self.threads, grain)
+        split(work, n, self.threads, us)
 
     def vec3(self, tensor: torch.Tensor) -> wp.array:
         """(M, 3) tensor as an array of 3-vectors."""
@@ -59,10 +69,10 @@ class WarpModel(LocalModel):
         virials = torch.empty((system.n_atoms if virials_wanted else 0, 3, 3), dtype=g.dtype, device=g.device)
         kernel = _reduce_kernel(self.dtype)
         args = [
-            as_warp(pairs.first),
-            as_warp(pairs.incoming),
-            as_warp(pairs.j),
-            as_warp(pairs.shift_index),
+            kept(pairs, "first"),
+            kept(pairs, "incoming"),
+            kept(pairs, "j"),
+            kept(pairs, "shift_index"),
             self.vec3(system.positions),
             self.vec3(pairs.shift_vectors(system)),
             self.vec3(g),

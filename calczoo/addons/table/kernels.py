@@ -14,7 +14,7 @@ from ...core.elements import number
 from ...core.model import Local
 from ...core.pairs import Pairs
 from ...core.system import System
-from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, make_kernel
+from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, kept, make_kernel
 from .model import Tables, check_inside
 from .params import STYLES, TableParams
 
@@ -104,9 +104,9 @@ class TableWarp(WarpModel):
         energies, forces, virials = x.new_empty(n), x.new_empty((n, 3)), x.new_empty((n, 3, 3))
         gradients = x.new_empty((pairs.n_pairs if wanted else 0, 3))
         args = [
-            as_warp(pairs.first),
-            as_warp(pairs.j),
-            as_warp(pairs.shift_index),
+            kept(pairs, "first"),
+            kept(pairs, "j"),
+            kept(pairs, "shift_index"),
             self.vec3(x),
             self.vec3(pairs.shift_vectors(system)),
             as_warp(t.lookup[system.numbers]),
@@ -122,6 +122,6 @@ class TableWarp(WarpModel):
             as_warp(virials, WP_MAT33[self.dtype]),
             self.vec3(gradients),
         ]
-        self.run(table_kernel(self.dtype), n, args)
+        self.run(table_kernel(self.dtype), n, args, us=1.3)
         check_inside(energies, t)
         return Local(energies, gradients if wanted else None, forces, virials)

@@ -14,7 +14,7 @@ from ...core.elements import number
 from ...core.model import Local
 from ...core.pairs import Pairs
 from ...core.system import System
-from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, make_kernel
+from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, kept, make_kernel
 from .model import COLUMNS, coefficients, species_lookup
 from .params import ZblParams
 
@@ -125,9 +125,9 @@ class ZblWarp(WarpModel):
         energies, forces, virials = x.new_empty(n), x.new_empty((n, 3)), x.new_empty((n, 3, 3))
         gradients = x.new_empty((pairs.n_pairs if wanted else 0, 3))
         args = [
-            as_warp(pairs.first),
-            as_warp(pairs.j),
-            as_warp(pairs.shift_index),
+            kept(pairs, "first"),
+            kept(pairs, "j"),
+            kept(pairs, "shift_index"),
             self.vec3(x),
             self.vec3(pairs.shift_vectors(system)),
             as_warp(self.lookup[system.numbers]),
@@ -141,5 +141,5 @@ class ZblWarp(WarpModel):
             as_warp(virials, WP_MAT33[self.dtype]),
             self.vec3(gradients),
         ]
-        self.run(zbl_kernel(self.dtype), n, args)
+        self.run(zbl_kernel(self.dtype), n, args, us=1.3)
         return Local(energies, gradients if wanted else None, forces, virials)

@@ -21,7 +21,7 @@ import warp as wp
 from ...core.model import Local
 from ...core.pairs import Pairs
 from ...core.system import System
-from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, as_warp, make_kernel
+from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, as_warp, kept, make_kernel
 from .kernels import FLAGS, MASK, POSITIVE, EamWarp, helpers, tag
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def pair_gradients(model: EamWarp, system: System, pairs: Pairs, tables: Sequenc
     """dU_i/dr_ij (P, 3); tables: `EamWarp.tables`, state: see `gradients_kernel`."""
     g = system.positions.new_empty((pairs.n_pairs, 3))
     kernel = gradients_kernel(model.dtype, model.width, isinstance(model, AdpWarp))
-    geometry = [as_warp(pairs.first), as_warp(pairs.j), as_warp(pairs.shift_index)]
+    geometry = [kept(pairs, "first"), kept(pairs, "j"), kept(pairs, "shift_index")]
     vectors = [model.vec3(system.positions), model.vec3(pairs.shift_vectors(system))]
     args = [*geometry, *vectors, *tables[:6], as_warp(state.reshape(-1)), model.vec3(g)]
     model.run(kernel, system.n_atoms, args)

@@ -15,7 +15,7 @@ from ...core.pairs import Pairs
 from ...core.system import System
 from ...core.threads import split
 from ...core.warp_base import FAST, make_kernel
-from ...core.warp_model import WP_DTYPE, WP_VEC3, WarpModel, as_warp, wants_gradients
+from ...core.warp_model import WP_DTYPE, WP_VEC3, WarpModel, as_warp, kept, wants_gradients
 from . import native, native_pairs, native_products
 from .adjoint import adjoint_map, chains, couplings_of, full_map, generators
 from .params import SnapParams
@@ -77,11 +77,11 @@ class SnapWarp(WarpModel):
         shift = pairs.shift_vectors(system)
         args = [
             as_warp(offsets),
-            as_warp(self._tables.integers),
-            as_warp(self._tables.reals),
-            as_warp(pairs.first),
-            as_warp(pairs.j),
-            as_warp(pairs.shift_index),
+            kept(self._tables, "integers"),
+            kept(self._tables, "reals"),
+            kept(pairs, "first"),
+            kept(pairs, "j"),
+            kept(pairs, "shift_index"),
             self.vec3(system.positions),
             self.vec3(shift),
             as_warp(self._species_of[system.numbers]),
@@ -107,7 +107,7 @@ class SnapWarp(WarpModel):
             wp.launch(kernel, dim=stop - start, inputs=[*shared, *args], device=str(self.device))
 
         if self.device.type == "cpu":
-            split(work, blocks, self.threads)
+            split(work, blocks, self.threads, us=8.0 * self.lanes)
             return
         most = max(1, (2 << 30) // (scratch_size * self.dtype.itemsize))  # 2 GiB of scratch at a time
         for start in range(0, blocks, most):

@@ -21,7 +21,7 @@ from ...core.model import Local
 from ...core.pairs import Pairs
 from ...core.system import System
 from ...core.warp_gather import WP_VEC4, gather_given_kernel
-from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, make_kernel
+from ...core.warp_model import WP_DTYPE, WP_MAT33, WP_VEC3, WarpModel, as_warp, kept, make_kernel
 from .model import MAX_EXPONENT, pair_table, species_lookup, triple_table
 from .params import TersoffParams
 
@@ -200,9 +200,9 @@ class TersoffWarp(WarpModel):
         vec4 = WP_VEC4[self.dtype]
         wp_given, wp_energies, wp_forces = as_warp(given, vec4), as_warp(energies), self.vec3(forces)
         args = [
-            as_warp(pairs.first),
-            as_warp(pairs.j),
-            as_warp(pairs.shift_index),
+            kept(pairs, "first"),
+            kept(pairs, "j"),
+            kept(pairs, "shift_index"),
             self.vec3(x),
             self.vec3(pairs.shift_vectors(system)),
             as_warp(self.lookup[system.numbers]),
@@ -219,8 +219,8 @@ class TersoffWarp(WarpModel):
             wp_forces,
             as_warp(virials, WP_MAT33[self.dtype]),
         ]
-        self.run(centre_kernel(self.dtype), n, args)
-        args = [as_warp(pairs.first), as_warp(pairs.incoming), wp_given, wp_energies, wp_forces]
+        self.run(centre_kernel(self.dtype), n, args, us=0.6)
+        args = [kept(pairs, "first"), kept(pairs, "incoming"), wp_given, wp_energies, wp_forces]
         self.run(gather_given_kernel(self.dtype), n, args)
         gradients = given[:, :3].contiguous() if "pair_gradients" in need else None
         return Local(energies, gradients, forces, virials)

@@ -1,0 +1,87 @@
+"""What a family tells about itself, and what it is asked for: light records without any heavy import."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .core.card import Card
+from .core.errors import OptionError
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What was asked for, as a family's `read` and `build` get it.
+
+    model: bundled name, file or folder (a tuple where a family takes several files); args: positional arguments of the
+    spec; elements: chosen subset or type map; device, dtype, backend ("auto", "torch", "warp"), threads (None = all).
+    """
+
+    family: str
+    model: str | Path | tuple[str | Path, ...] | None = None
+    args: tuple[Any, ...] = ()
+    elements: tuple[str, ...] | None = None
+    device: str = "auto"
+    dtype: str = "float64"
+    backend: str = "auto"
+    threads: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check_options(self, allowed: Mapping[str, str] | Iterable[str]) -> None:
+        """Raise OptionError for an option that the family does not have."""
+        names = list(allowed)
+        for key in self.options:
+            if key not in names:
+                has = ", ".join(names) if names else "none"
+                raise OptionError(f"{self.family} has no option '{key}' (its options: {has}){close_match(key, names)}")
+
+
+@dataclass(frozen=True)
+class Composite:
+    """What `read` returns for a file that stands for a sum of families (a LAMMPS include file with hybrid/overlay).
+
+    terms: (family name, its params); `card` describes the whole.
+    """
+
+    terms: tuple[tuple[str, Any], ...]
+    card: Card
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of potentials: light facts, and dotted names of the code that does the work, imported on first use.
+
+    read:  "module:function"  (ModelRequest) -> params, an object with an attribute or method `card`, or a Composite
+    build: "module:function"  (params, ModelRequest) -> Model
+    fit:   "module:function"  or "" when the family cannot be trained here
+    bundled: name -> one line each; elements: () means it depends on the file
+    kind: "potential" or "addon" (made to be added to a potential)
+    suffixes: file names that end so need no family name: get_calculator("Ta06A.snap")
+    """
+
+    name: str
+    summary: str
+    read: str
+    build: str
+    kind: str = "potential"
+    citation: str = ""
+    doi: str = ""
+    formats: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ("energy", "energies", "forces", "stress")
+    backends: tuple[str, ...] = ("torch", "warp")
+    options: Mapping[str, str] = field(default_factory=dict)
+    bundled: Mapping[str, str] = field(default_factory=dict)
+    bundled_elements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    elements: tuple[str, ...] = ()
+    fit: str = ""
+    example: str = ""
+    origin: str = "calczoo"
+
+
+def close_match(word: str, words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, words, 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
