@@ -72,7 +72,8 @@ def main() -> None:
     if not given.names:
         about = "Grades of forces and stress against numerical derivatives (A is best), number of checks passed, and"
         text = [about, "the checks that failed or do not apply; float64, all elements and a mixture.", "", *head, *rows]
-        RESULT.write_text("\n".join([*text, "", f"On {machine()}."]) + "\n", encoding="utf-8")
+        command = "python validation/benchmarks/verification.py" + (" --quick" if given.quick else "")
+        RESULT.write_text("\n".join([*text, "", f"Made by `{command}` on {machine()}."]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
