@@ -53,7 +53,8 @@ def figures() -> str:
     for path in sorted(RESULTS.glob("*.md"), key=lambda p: (p.stem != "speed", p.stem)):
         heading, command = FIGURES.get(path.stem, (path.stem.replace("_", " ").capitalize(), ""))
         made = f"`{command}`\n\n" if command else ""
-        parts.append(f"### {heading}\n\n{made}{path.read_text(encoding='utf-8').strip()}")
+        text = re.sub(r"\A# .*\n+", "", path.read_text(encoding="utf-8")).strip()  # the heading stands here already
+        parts.append(f"### {heading}\n\n{made}{text}")
     return "\n\n".join(parts)
 
 
