@@ -67,7 +67,9 @@ def command(
         raise OptionError("give either --proto, as in --proto Mo:bcc, or --structure FILE")
     calculators: dict[str, Any] = {}
     for spec in specs or ():
-        calculators[spec] = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
+        calc = zoo_calculator(spec, model, elements, device, dtype, backend, threads, option)
+        name = calc.card.name if "/" in spec else spec  # a path makes no heading
+        calculators[spec if name in calculators else name] = calc
     if ase is not None:
         calculators[ase] = foreign_calculator(ase, kwargs)
     report = _validate(

@@ -195,7 +195,11 @@ class SnapParams:
         extra = {"twojmax": int(self.twojmax), "components": int(self.n_components), **facts.pop("extra", {})}
         standard = f"{form}SNAP, 2J = {self.twojmax}, {self.n_components} components per atom"
         summary = facts.pop("summary", "") or standard
-        facts.setdefault("doi", DOI)
+        if not facts.get("citation"):
+            facts.setdefault("doi", DOI)
+        elif not facts.get("doi") or facts["doi"] == DOI:  # the citation is the file's, the DOI that of the method
+            facts["doi"] = ""
+            extra["method_doi"] = DOI
         return Card(
             name=self.name,
             family="snap",
