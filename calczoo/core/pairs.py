@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -113,15 +114,11 @@ def check_memory(system: System, cutoff: float, max_memory_gib: float | None) ->
 
 
 def available_memory_gib() -> float:
-    """Memory that can still be taken, in GiB."""
-    try:
-        with open("/proc/meminfo") as f:
-            for line in f:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) / 2**20
-    except OSError:
-        pass  # not Linux: the conservative figure below
-    return 8.0
+    """Memory that can still be taken, in GiB; where the system does not tell (not Linux), a cautious 8."""
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    kib = next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), 8 << 20)
+    return kib / 2**20
 
 
 def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calczoo import get_calculator, get_family
+from calczoo import get_calculator
 from calczoo.core.errors import PotentialFileError
 from contract.examples import EXAMPLES, Example
 from data import ROOT
@@ -127,14 +127,14 @@ def test_mutated_files(example: Example, tmp_path):
     assert found["refused"] > 50
 
 
-def test_a_path_alone_is_enough_where_its_suffix_tells(example):
+# an example with options (a table and its pairs) needs more than a path
+@pytest.mark.parametrize("case", [e for e in EXAMPLES if e.files and not e.options], ids=str)
+def test_a_path_alone_is_enough_where_its_suffix_tells(case):
     """get_calculator("folder/Ta06A.snap"), as text or as a Path, with no family named."""
-    if len(example.files) == 0 or example.options or not get_family(example.family).suffixes:
-        return  # a bundled model or an add-on made from numbers; the tables need to know their pairs
-    path = example.paths()[0]
-    atoms = example.structure()
+    path = case.paths()[0]
+    atoms = case.structure()
     energies = []
     for name in (str(path), path):
-        calc = get_calculator(name, elements=example.elements, device="cpu", threads=1)
+        calc = get_calculator(name, elements=case.elements, device="cpu", threads=1)
         energies.append(calc.evaluate([atoms])[0]["energy"])
-    assert energies[0] == energies[1] == example.calculator().evaluate([atoms])[0]["energy"]
+    assert energies[0] == energies[1] == case.calculator().evaluate([atoms])[0]["energy"]
