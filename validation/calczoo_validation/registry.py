@@ -18,9 +18,9 @@ from typing import Any
 from calczoo.core.errors import OptionError
 
 from .engine import Evaluator
+from .options import General, NoOptions
 from .progress import Progress
 from .results import PropertyResult
-from .settings import Settings
 from .structures import Crystal
 
 GROUP = "calczoo_validation.properties"
@@ -28,39 +28,91 @@ GROUP = "calczoo_validation.properties"
 
 @dataclass
 class Context:
-    """What a property gets: the evaluator, the crystal (relaxed by `lattice`), settings and earlier results."""
+    """What a property gets.
+
+    evaluator   energies, forces, stresses of many structures at once
+    crystal     the structure to work on: relaxed once `lattice` has run, so for every property that needs it
+    options     this property's own settings;  general: those shared by all
+    results     results of the properties named in `needs`, by name, as they come back from the store
+    frames      structures with reference energies, forces, stresses, for a property of input "dataset"
+    """
 
     evaluator: Evaluator
     crystal: Crystal
-    settings: Settings
+    options: Any = None
+    general: General = field(default_factory=General)
+    mode: str = "fast"
     results: dict[str, PropertyResult] = field(default_factory=dict)
     progress: Progress = field(default_factory=lambda: Progress(False))
-    shared: dict[str, Any] = field(default_factory=dict)
+    frames: list[Any] = field(default_factory=list)
+    dataset: str = ""
+
+    @property
+    def elements(self) -> list[str]:
+        """Elements of the crystal or of the data set."""
+        return sorted({s for a in (self.frames or [self.crystal.atoms]) for s in a.get_chemical_symbols()})
+
+
+@dataclass(frozen=True)
+class Output:
+    """Numbers that a property gives: `name` with * and ? as in file names, its unit, and what it is."""
+
+    name: str
+    unit: str
+    about: str
+
+
+def always(crystal: Crystal) -> str:
+    """A property that makes sense for every crystal."""
+    return ""
 
 
 @dataclass(frozen=True)
 class Property:
     """One property. `run(context, result)` fills the result; `plots([(label, result, references), ...])` draws it.
 
-    `needs` names properties that must have been run before; `order` sorts the report; `about` tells a reader in plain
-    words what the numbers are. `plots` returns matplotlib figures as (key, title, caption, figure).
+    about      what the numbers are, in plain words for a reader of the report
+    options    dataclass of its settings (see options.py)
+    outputs    every number it may give, with its unit
+    needs      properties that must have been run before
+    input      "crystal", or "dataset": structures with reference values
+    applies    why it makes no sense for a crystal ("" where it does)
+    requires   packages beyond the installed ones, as (import name, what to install)
+    sources    DOIs of the method
+    order      place in the report
+    plots      returns matplotlib figures as (key, title, caption, figure)
+    from_frames  the same numbers from a user's own reference calculations: `from_frames(frames, context, result)` fills
+               the result from structures with energies, forces, stresses (ASE SinglePointCalculator), as far as they
+               allow, with the same protocol
+    version    to be raised when the same settings give other numbers: results of older versions are not reused
     """
 
     name: str
     title: str
     run: Callable[[Context, PropertyResult], None]
     about: str
+    options: type = NoOptions
+    outputs: tuple[Output, ...] = ()
     needs: tuple[str, ...] = ("lattice",)
+    input: str = "crystal"
+    applies: Callable[[Crystal], str] = always
+    requires: tuple[tuple[str, str], ...] = ()
+    sources: tuple[str, ...] = ()
     order: int = 100
     plots: Callable[[list[tuple[str, PropertyResult, dict[str, list[dict]]]]], list[tuple]] | None = None
+    from_frames: Callable[[list[Any], Context, PropertyResult], None] | None = None
+    version: int = 1
 
 
 # Named groups, accepted wherever a list of properties is.
 SUITES = {
+    "basic": ("lattice", "eos", "elastic", "phonons", "vacancy"),
+    "static": ("lattice", "eos", "phases", "elastic", "elastic3", "bain", "dimers"),
+    "vibrations": ("lattice", "phonons", "grueneisen", "qha", "conductivity"),
+    "defects": ("lattice", "vacancy", "divacancy", "interstitials", "substitution", "migration"),
+    "extended": ("lattice", "surfaces", "stacking_faults", "decohesion", "grain_boundaries", "dislocations"),
+    "dynamics": ("lattice", "md", "liquid", "diffusion", "melting", "short_range_order"),
     "all": None,
-    "static": ("lattice", "eos", "elastic"),
-    "vibrations": ("lattice", "phonons"),
-    "defects": ("lattice", "vacancy"),
 }
 
 

@@ -13,11 +13,11 @@ from ase import Atoms
 from calczoo.core.errors import OptionError
 
 from .engine import Evaluator
+from .options import General, check_mode, resolve
 from .progress import Progress
 from .registry import Context, Property, select
 from .report import ModelReport, Report
 from .results import PropertyFailure, PropertyResult, Status
-from .settings import Settings, get_settings
 from .store import Store, environment
 from .structures import Crystal, make_crystal
 
@@ -44,7 +44,7 @@ def validate(
 
     Errors: ValueError for an unknown mode, property or prototype.
     """
-    settings = get_settings(mode)
+    check_mode(mode)
     chosen, problems = select(list(properties) if isinstance(properties, tuple) else properties)
     crystal = make_crystal(proto, structure)
     models = _labelled(calculators, label)
@@ -55,22 +55,23 @@ def validate(
             batched = callable(getattr(calculator, "evaluate", None))
             model = ModelReport(label=name, card=card_of(calculator), batched=batched)
             report.models.append(model)
-            _run_model(model, calculator, crystal, chosen, settings, bar, store, max_batch_atoms)
+            _run_model(model, calculator, crystal, chosen, mode, bar, store, max_batch_atoms)
     if store is not None:
         report.save(store.folder)
     return report
 
 
 def _run_model(
-    model: ModelReport, calculator: Any, crystal: Crystal, chosen: list[Property], settings: Settings, bar: Progress,
+    model: ModelReport, calculator: Any, crystal: Crystal, chosen: list[Property], mode: str, bar: Progress,
     store: Store | None, max_batch_atoms: int,
 ) -> None:  # fmt: skip
     """All properties of one model; what one of them raises ends up in its own result."""
     start = time.perf_counter()
     evaluator = Evaluator(calculator, max_batch_atoms, bar.advance)
-    context = Context(evaluator, crystal, settings, model.results, bar)
+    context = Context(evaluator, crystal, general=resolve(General, mode), mode=mode, results=model.results, progress=bar)
     for k, prop in enumerate(chosen):
         bar.outer(f"{model.label}: {prop.title}", k, len(chosen))
+        context.options = resolve(prop.options, mode, where=prop.name)
         result = run_property(prop, context)
         model.results[prop.name] = result
         model.seconds = time.perf_counter() - start

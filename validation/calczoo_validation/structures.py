@@ -66,6 +66,19 @@ class Crystal:
     def elements(self) -> list[str]:
         return sorted(set(self.atoms.get_chemical_symbols()))
 
+    def as_data(self) -> dict[str, Any]:
+        """Plain data from which `from_data` makes the same crystal, bit by bit."""
+        return {
+            "label": self.label, "prototype": self.prototype, "conventional": self.conventional.tolist(),
+            "symbols": self.atoms.get_chemical_symbols(), "cell": self.atoms.cell.array.tolist(),
+            "positions": self.atoms.positions.tolist(),
+        }  # fmt: skip
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Crystal:
+        atoms = Atoms(data["symbols"], data["positions"], cell=data["cell"], pbc=True)
+        return cls(atoms, data["label"], data["prototype"], np.array(data["conventional"], dtype=int))
+
     def reference_key(self) -> str:
         """Prototype name under which reference values are filed, also for a structure read from a file."""
         if self.prototype:

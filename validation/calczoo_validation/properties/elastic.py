@@ -10,10 +10,13 @@ unnoticed; the status says so when the relaxation stops early.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ase.units import GPa
 
-from ..registry import Context, Property
+from ..options import option
+from ..registry import Context, Output, Property
 from ..relax import relax
 from ..results import PropertyResult, Status
 from ..strain import strain_matrix, strained
@@ -26,8 +29,16 @@ BULK_GATE = 0.03
 STRAIN_SOURCE = "two strain magnitudes, symmetry violation"
 
 
+@dataclass(frozen=True)
+class Options:
+    strain: float = option(1e-3, "strain magnitude; twice this is used as well", low=1e-6, high=0.05)
+    relative_force: float = option(
+        1e-3, "forces left in a strained cell, relative to those that the strain causes", low=1e-6, high=10.0
+    )
+
+
 def run(ctx: Context, result: PropertyResult) -> None:
-    h = ctx.settings.strain
+    h = ctx.options.strain
     clamped, relaxed, info = _stresses(ctx, (h, 2 * h))
     symmetry = Symmetry(ctx.crystal.atoms)
     tensors = {"clamped": _tensor(clamped, h, symmetry), "relaxed": _tensor(relaxed, h, symmetry)}
@@ -35,7 +46,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
     gap = np.abs(tensors["relaxed"]["C"] - tensors["clamped"]["C"])
     tensors["relaxed"]["error"] = tensors["relaxed"]["error"] + stop * gap
     result.settings.update(
-        strains=[h, 2 * h], relaxation=f"forces below {ctx.settings.strained_relative:g} of those the strain causes",
+        strains=[h, 2 * h], relaxation=f"forces below {ctx.options.relative_force:g} of those the strain causes",
         max_force_left_eV_A=info["force_left"], max_force_caused_eV_A=info["force_caused"],
     )  # fmt: skip
     for kind in ("relaxed", "clamped"):
@@ -53,7 +64,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
 
 def _stresses(ctx: Context, magnitudes: tuple[float, float]):
     """Stresses (2, 6, 2, 6) in GPa [magnitude, strain, sign, component], clamped and relaxed, and what was left."""
-    atoms, s = ctx.crystal.atoms, ctx.settings
+    atoms, s = ctx.crystal.atoms, ctx.options
     cells = [
         strained(atoms, strain_matrix(j, sign * h)) for h in magnitudes for j in range(6) for sign in (1.0, -1.0)
     ]
@@ -67,8 +78,8 @@ def _stresses(ctx: Context, magnitudes: tuple[float, float]):
         return clamped, clamped.copy(), info
     with ctx.progress.step("relaxing ions in strained cells", len(cells)):
         done = relax(
-            ctx.evaluator, cells, fmax=s.crystal_fmax, relative=s.strained_relative, floor=NO_FORCE,
-            max_steps=s.max_steps, on_step=ctx.progress.update,
+            ctx.evaluator, cells, fmax=ctx.general.crystal_fmax, relative=s.relative_force, floor=NO_FORCE,
+            max_steps=ctx.general.max_steps, on_step=ctx.progress.update,
         )  # fmt: skip
         last = ctx.evaluator.evaluate([d.atoms for d in done], ("energy", "stress"))
     info["steps"] = max(d.steps for d in done)
@@ -221,7 +232,14 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "elastic", "Elastic tensor", run, order=30, plots=plots,
+    "elastic", "Elastic tensor", run, order=30, plots=plots, options=Options,
+    sources=("10.1088/0370-1298/65/5/307",),
+    outputs=(
+        Output("C[1-6][1-6]*", "GPa", "elastic constants, relaxed and clamped"),
+        Output("[BGE]*", "GPa", "bulk, shear and Young's modulus"),
+        Output("nu*", "", "Poisson's ratio"),
+        Output("*", "", "anisotropy and other ratios"),
+    ),
     about="Stiffness against small strains. Relaxed ions is what experiments measure; clamped ions, where atoms only "
     "follow the cell, is reported beside it because the two are often confused.",
 )  # fmt: skip

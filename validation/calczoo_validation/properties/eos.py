@@ -9,12 +9,15 @@ when only the inner points are used, whichever is larger.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ase.units import GPa
 from scipy.interpolate import CubicSpline
 from scipy.optimize import curve_fit
 
-from ..registry import Context, Property
+from ..options import option
+from ..registry import Context, Output, Property
 from ..relax import relax
 from ..results import PropertyFailure, PropertyResult, Status
 from ..strain import scaled
@@ -25,6 +28,12 @@ PRESSURE_GATE = 0.02  # of the largest pressure
 PRESSURE_NOISE = 0.02  # GPa
 
 
+@dataclass(frozen=True)
+class Options:
+    points: int = option(11, "volumes", smoke=7, full=15, low=6, high=200)
+    range: float = option(0.06, "largest V/V0 - 1, both ways", low=0.005, high=0.3)
+
+
 def birch_murnaghan(volume, e0, v0, b0, b1):
     """Energy in eV of volume in A^3, with b0 in eV/A^3."""
     x = (v0 / np.asarray(volume)) ** (2 / 3)
@@ -32,12 +41,12 @@ def birch_murnaghan(volume, e0, v0, b0, b1):
 
 
 def run(ctx: Context, result: PropertyResult) -> None:
-    atoms, s = ctx.crystal.atoms, ctx.settings
-    ratios = np.linspace(1 - s.eos_range, 1 + s.eos_range, s.eos_points)
+    atoms, s = ctx.crystal.atoms, ctx.options
+    ratios = np.linspace(1 - s.range, 1 + s.range, s.points)
     cells = [scaled(atoms, r ** (1 / 3)) for r in ratios]
     with ctx.progress.step("equation of state", len(cells)):
         points = relax(
-            ctx.evaluator, cells, cell="volume", fmax=1e-4, smax=1e-5, symmetric=True, max_steps=s.max_steps,
+            ctx.evaluator, cells, cell="volume", fmax=1e-4, smax=1e-5, symmetric=True, max_steps=ctx.general.max_steps,
             on_step=ctx.progress.update,
         )  # fmt: skip
     n = len(atoms)
@@ -45,7 +54,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
     energy = np.array([p.energy for p in points]) / n
     pressure = np.array([-np.mean(p.stress[:3]) for p in points])
     result.data.update(volume=volume.tolist(), energy=energy.tolist(), pressure_GPa=(pressure / GPa).tolist())
-    result.settings.update(points=s.eos_points, volume_range=s.eos_range, form="Birch-Murnaghan, third order")
+    result.settings.update(points=s.points, volume_range=s.range, form="Birch-Murnaghan, third order")
     best, sigma, residual = _fit(volume, energy)
     inner = slice(len(volume) // 5, len(volume) - len(volume) // 5)
     narrow, _, _ = _fit(volume[inner], energy[inner])
@@ -129,6 +138,13 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "eos", "Equation of state", run, order=20, plots=plots,
+    "eos", "Equation of state", run, order=20, plots=plots, options=Options,
+    sources=("10.1103/PhysRev.71.809",),
+    outputs=(
+        Output("V0", "A^3", "volume per atom at the minimum"),
+        Output("E0", "eV", "energy per atom at the minimum"),
+        Output("B0", "GPa", "bulk modulus"),
+        Output("B0_prime", "", "pressure derivative of the bulk modulus"),
+    ),
     about="Energy of the crystal over its volume, with the bulk modulus and its pressure derivative from a fit.",
 )  # fmt: skip

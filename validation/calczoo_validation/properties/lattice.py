@@ -10,12 +10,15 @@ is the numerical error of a lattice constant (B from the same five energies).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ase.data import covalent_radii
 from ase.geometry import get_distances
 from ase.units import GPa
 
-from ..registry import Context, Property
+from ..options import option
+from ..registry import Context, Output, Property
 from ..relax import relax
 from ..results import PropertyFailure, PropertyResult, Status
 from ..strain import scaled
@@ -25,16 +28,22 @@ STEP = 1.5e-3  # length step of the five-point derivative
 PRESSURE_GATE = 0.05  # GPa
 
 
+@dataclass(frozen=True)
+class Options:
+    points: int = option(27, "volumes of the scan for the energy minimum", smoke=15, full=41, low=7, high=500)
+
+
 def run(ctx: Context, result: PropertyResult) -> None:
     """Fill a0 (or a, b, c, c/a), volume and energy per atom; leaves the relaxed crystal in the context."""
     start, scan = _scan(ctx)
     result.data["scan"] = scan
     with ctx.progress.step("relaxing the cell"):
         (relaxed,) = relax(
-            ctx.evaluator, [start], cell="full", fmax=ctx.settings.crystal_fmax / 10, smax=2e-7, symmetric=True,
-            max_steps=ctx.settings.max_steps,
+            ctx.evaluator, [start], cell="full", fmax=ctx.general.crystal_fmax / 10, smax=2e-7, symmetric=True,
+            max_steps=ctx.general.max_steps,
         )  # fmt: skip
     ctx.crystal = ctx.crystal.with_atoms(relaxed.atoms)
+    result.data["crystal"] = ctx.crystal.as_data()  # what all other properties start from
     pressure, by_energy, bulk_modulus = _pressures(ctx, relaxed)
     relative = abs(by_energy - pressure) / max(3 * abs(bulk_modulus), 1e-9)
     _add_values(ctx, result, relaxed, relative)
@@ -42,7 +51,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
         pressure_from_stress_GPa=pressure, pressure_from_energy_GPa=by_energy, fmax=relaxed.fmax, smax=relaxed.smax,
         cell=relaxed.atoms.cell.array.tolist(), steps=relaxed.steps,
     )  # fmt: skip
-    result.settings.update(fmax_eV_A=ctx.settings.crystal_fmax / 10, smax_eV_A3=2e-7, space_group_kept=True)
+    result.settings.update(fmax_eV_A=ctx.general.crystal_fmax / 10, smax_eV_A3=2e-7, space_group_kept=True)
     if not ctx.evaluator.has_stress:
         result.notes.append("The calculator has no stress; it was taken from energy differences.")
     _gates(result, relaxed, scan, pressure, by_energy)
@@ -52,7 +61,7 @@ def _scan(ctx: Context):
     """Energy over length scale; the start of the relaxation is the minimum next to the guess."""
     atoms = ctx.crystal.atoms
     for low, high in (NEAR, FAR):
-        scales = np.linspace(low, high, ctx.settings.scan_points)
+        scales = np.linspace(low, high, ctx.options.points)
         with ctx.progress.step("scanning the volume", len(scales)):
             got = ctx.evaluator.evaluate([scaled(atoms, s) for s in scales], ("energy",), errors="return")
         errors = [g for g in got if not isinstance(g, dict)]
@@ -165,6 +174,12 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "lattice", "Lattice constant", run, order=10, needs=(), plots=plots,
+    "lattice", "Lattice constant", run, order=10, needs=(), plots=plots, options=Options,
+    outputs=(
+        Output("?0", "A", "lattice constants of the conventional cell"),
+        Output("c_over_a", "", "ratio of the lattice constants c and a"),
+        Output("volume", "A^3", "volume per atom"),
+        Output("energy", "eV", "energy per atom"),
+    ),
     about="The cell in which forces and stress of the model vanish, within the space group of the structure.",
 )  # fmt: skip

@@ -9,13 +9,16 @@ doi:10.1016/j.commatsci.2016.10.015.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import warnings
 
 import numpy as np
 from ase import Atoms
 from ase.units import kJ, mol
 
-from ..registry import Context, Property
+from ..options import option
+from ..registry import Context, Output, Property
 from ..results import PropertyResult, Status
 from ..structures import repeats
 
@@ -26,10 +29,21 @@ DERIVED = ("zero_point", "free_energy", "entropy", "heat_capacity")
 SPECIAL = {"GAMMA": "G"}
 
 
+@dataclass(frozen=True)
+class Options:
+    displacement: float = option(0.01, "displacement; twice this is used as well", unit="A", low=1e-5, high=0.5)
+    lengths: tuple[float, ...] = option(
+        (12.0,), "smallest distance of opposite faces of each supercell", unit="A", smoke=(8.0,), full=(12.0, 18.0),
+        low=1.0, high=200.0,
+    )  # fmt: skip
+    band_points: int = option(41, "points on each segment of the path", smoke=21, full=81, low=2, high=2000)
+    mesh: float = option(60.0, "q-mesh: N_i = length x |b_i|", unit="A", smoke=30.0, full=100.0, low=1.0, high=1000.0)
+
+
 def run(ctx: Context, result: PropertyResult) -> None:
-    s = ctx.settings
+    s = ctx.options
     unit = ctx.crystal.conventional_cell()
-    sizes = [repeats(unit, length) for length in s.phonon_lengths]
+    sizes = [repeats(unit, length) for length in s.lengths]
     distances = (s.displacement, 2 * s.displacement)
     with ctx.progress.step("symmetry of the supercells"):
         cells = [_Supercell(unit, counts, distances) for counts in sizes]
@@ -45,7 +59,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
         path = _path(main.phonon)
         _bands(main.use(0), path, s.band_points, result)
         _special_points(cells, path, result)
-        _thermal(main, s, result)
+        _thermal(main, ctx, result)
         _stability(main, result)
     if drift > DRIFT_GATE:
         result.flag(
@@ -198,15 +212,15 @@ def _merged(frequencies: np.ndarray, tolerance: float = 5e-3) -> list[list[int]]
     return groups
 
 
-def _thermal(cell: _Supercell, s, result: PropertyResult) -> None:
+def _thermal(cell: _Supercell, ctx: Context, result: PropertyResult) -> None:
     """Density of states; free energy (eV), entropy and heat capacity (eV/K) per atom."""
-    temperatures = np.arange(0.0, 1001.0, 20.0)
-    at = int(np.abs(temperatures - s.temperature).argmin())
+    temperatures, mesh = np.arange(0.0, 1001.0, 20.0), ctx.options.mesh
+    at = int(np.abs(temperatures - ctx.general.temperature).argmin())
     n = len(cell.phonon.primitive)
     tables = []
-    for k, mesh in ((1, s.mesh), (0, 0.7 * s.mesh), (0, s.mesh)):
+    for k, density in ((1, mesh), (0, 0.7 * mesh), (0, mesh)):
         phonon = cell.use(k)
-        phonon.run_mesh(mesh, is_gamma_center=True)
+        phonon.run_mesh(density, is_gamma_center=True)
         phonon.run_thermal_properties(temperatures=temperatures, exclude_gamma_acoustic=True)
         table = phonon.get_thermal_properties_dict()
         tables.append({
@@ -222,7 +236,7 @@ def _thermal(cell: _Supercell, s, result: PropertyResult) -> None:
     twice, coarse, best = tables
     error = {k: np.abs(coarse[k] - best[k]) + np.abs(twice[k] - best[k]) / 3 for k in best}
     source = "two q-meshes, two displacements"
-    kelvin = f"{s.temperature:.0f} K"
+    kelvin = f"{ctx.general.temperature:.0f} K"
     rows = (
         ("zero_point", "Zero-point energy per atom", "free_energy", 0, 1e3, "meV"),
         ("free_energy", f"Vibrational free energy per atom, {kelvin}", "free_energy", at, 1e3, "meV"),
@@ -281,7 +295,17 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "phonons", "Phonons", run, order=40, plots=plots,
+    "phonons", "Phonons", run, order=40, plots=plots, options=Options,
+    sources=("10.7566/JPSJ.92.012001", "10.1016/j.commatsci.2016.10.015"),
+    outputs=(
+        Output("*_[0-9]*", "THz", "frequency of a branch at a special point, as in X_1"),
+        Output("highest", "THz", "highest frequency"),
+        Output("lowest", "THz", "lowest frequency; negative: imaginary"),
+        Output("zero_point", "meV", "zero-point energy per atom"),
+        Output("free_energy", "meV", "vibrational free energy per atom"),
+        Output("entropy", "kB", "vibrational entropy per atom"),
+        Output("heat_capacity", "kB", "heat capacity at constant volume per atom"),
+    ),
     about="Vibrations of the crystal in the harmonic approximation and what follows from them: stability, free energy, "
     "heat capacity.",
 )  # fmt: skip

@@ -9,11 +9,14 @@ the symmetric vacancy is not the lowest (it is not in Stillinger-Weber silicon).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
 
-from ..registry import Context, Property
+from ..options import option
+from ..registry import Context, Output, Property
 from ..relax import relax
 from ..results import PropertyFailure, PropertyResult, Status
 from ..symmetry import Symmetry
@@ -24,21 +27,30 @@ BROKEN_GATE = 5e-3  # eV
 COLLAPSE = 0.5  # of the nearest-neighbour distance
 
 
+@dataclass(frozen=True)
+class Options:
+    lengths: tuple[float, ...] = option(
+        (10.5, 13.5), "smallest distance of opposite faces of each supercell", unit="A", smoke=(8.0,),
+        full=(10.5, 13.5, 17.5), low=2.0, high=200.0,
+    )  # fmt: skip
+    fmax: float = option(1e-3, "largest force left", unit="eV/A", full=1e-4, low=1e-7, high=0.1)
+
+
 def run(ctx: Context, result: PropertyResult) -> None:
-    crystal, s = ctx.crystal, ctx.settings
+    crystal, s = ctx.crystal, ctx.options
     if len(crystal.elements) > 1:
         raise PropertyFailure(
             "the vacancy of a compound needs chemical potentials of " + " and ".join(crystal.elements)
             + ", which a single crystal does not define",
             Status.UNSUPPORTED,
         )  # fmt: skip
-    cells = _supercells(crystal, s.vacancy_lengths)
+    cells = _supercells(crystal, s.lengths)
     sites = _sites(crystal, cells)
     starts, keys = _starts(cells, sites)
     with ctx.progress.step("perfect supercells"):
         perfect = [r["energy"] for r in ctx.evaluator.evaluate([c for c, _ in cells], ("energy",))]
     with ctx.progress.step("relaxing vacancies", len(starts)):
-        done = relax(ctx.evaluator, starts, fmax=s.vacancy_fmax, max_steps=s.max_steps, on_step=ctx.progress.update)
+        done = relax(ctx.evaluator, starts, fmax=s.fmax, max_steps=ctx.general.max_steps, on_step=ctx.progress.update)
         raw = [r["energy"] for r in ctx.evaluator.evaluate(starts, ("energy",))]
     table = {}
     for key, start, before, after in zip(keys, starts, raw, done, strict=True):
@@ -50,7 +62,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
             "steps": after.steps,
         }  # fmt: skip
     result.settings.update(
-        supercells=[list(c) for _, c in cells], atoms=[len(c) - 1 for c, _ in cells], fmax_eV_A=s.vacancy_fmax,
+        supercells=[list(c) for _, c in cells], atoms=[len(c) - 1 for c, _ in cells], fmax_eV_A=s.fmax,
         cell="fixed",
     )  # fmt: skip
     result.data["runs"] = [{"site": k[0], "cell": k[1], "start": k[2], **v} for k, v in table.items()]
@@ -193,7 +205,8 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "vacancy", "Vacancy formation energy", run, order=50, plots=plots,
+    "vacancy", "Vacancy formation energy", run, order=50, plots=plots, options=Options,
+    outputs=(Output("E_vac*", "eV", "formation energy of each distinct site, relaxed and unrelaxed"),),
     about="Energy to take one atom out of the crystal and put it back elsewhere in the bulk, with the neighbours "
     "relaxed at fixed cell.",
 )  # fmt: skip
