@@ -1,4 +1,4 @@
-"""The command line: `calczoo list | info | doctor | run | check | fit | validate`.
+"""The command line: `calczoo list | info | doctor | run | check | fit | validate | schema`.
 
 Every command is a function that returns its exit code: 0 ok, 1 wrong usage or input, 2 some results are not ok,
 3 the model cannot be used. `--json` puts one JSON object, and nothing else, on stdout.
@@ -35,6 +35,7 @@ app.add_typer(run.app, name="run")
 app.command("check")(check.command)
 app.command("fit")(fit.command)
 app.command("validate")(validate.command)
+app.command("schema")(validate.schema_command)
 
 
 @app.callback(invoke_without_command=True)

@@ -135,12 +135,59 @@ def test_check(cli):
     assert code in (0, 2)
 
 
+EMT = ["--ase", "ase.calculators.emt:EMT"]
+
+
 def test_validate(cli, tmp_path):
-    command = ["validate", "--proto", "Cu:fcc", "--mode", "smoke", "-p", "lattice", "--ase", "ase.calculators.emt:EMT"]
+    command = ["validate", "lattice", "--proto", "Cu:fcc", "--mode", "smoke", *EMT]
     code, out, _ = cli(*command, "--out", str(tmp_path / "report"))
     assert code == 0 and "report.html" in out and (tmp_path / "report" / "report.html").is_file()
     data = as_json(cli(*command, "--json"))
     assert data["status"] == "ok" and data["structure"]["label"] == "Cu:fcc"
+
+
+def test_validate_resumes_from_the_folder_alone(cli, tmp_path):
+    folder = str(tmp_path / "report")
+    command = ["validate", "elastic", "--proto", "Cu:fcc", "--mode", "smoke", *EMT, "--set", "elastic.strain=2e-3"]
+    assert cli(*command, "--out", folder)[0] == 0
+    before = (tmp_path / "report" / "report.html").read_bytes()
+    plan = as_json(cli(*command, "--out", folder, "--dry-run", "--json"))
+    assert [(i["property"], i["stored"]) for i in plan["items"]] == [("lattice", True), ("elastic", True)]
+    (tmp_path / "report" / "report.html").unlink()
+    assert cli("validate", "--out", folder, "--resume")[0] == 0
+    assert (tmp_path / "report" / "report.html").read_bytes() == before
+    code, _, err = cli("validate", "--out", str(tmp_path / "nothing"), "--resume")
+    assert code == 1 and "holds no run to resume" in err
+
+
+def test_validate_takes_a_file_and_the_command_line_has_the_last_word(cli, tmp_path):
+    (tmp_path / "val.yml").write_text(
+        "calculators: [{ase: 'ase.calculators.emt:EMT', label: mine}]\nproto: Cu:fcc\nproperties: elastic\n"
+        "mode: smoke\nsettings:\n  elastic: {strain: 1e-3}\n  general: {temperature: 600}\n"
+    )
+    config = ["validate", "--config", str(tmp_path / "val.yml"), "--json"]
+    data = as_json(cli(*config))
+    assert [r["property"] for r in data["models"][0]["results"]] == ["lattice", "elastic"]
+    assert data["models"][0]["label"] == "mine"
+    data = as_json(cli(*config, "--set", "elastic.strain=0.002", "--proto", "Al:fcc"))
+    assert data["structure"]["label"] == "Al:fcc"
+    assert data["models"][0]["results"][1]["settings"]["strains"] == [0.002, 0.004]
+
+
+def test_fail_on_chooses_what_counts(cli):
+    command = ["validate", "lattice", "--proto", "Mo:bcc", "--mode", "smoke", *EMT]  # EMT knows no Mo
+    assert cli(*command)[0] == 3
+    assert cli(*command, "--fail-on", "none")[0] == 0
+    assert cli(*command, "--fail-on", "failed,unstable")[0] == 0
+    assert cli(*command, "--fail-on", "unsupported")[0] == 2
+
+
+def test_schema_is_json_with_every_property(cli):
+    import json
+
+    code, out, _ = cli("schema")
+    assert code == 0
+    assert {"general", "elastic", "phonons"} <= set(json.loads(out)["properties"]["settings"]["properties"])
 
 
 @pytest.fixture
@@ -206,10 +253,20 @@ WRONG = [
     (["check", "--ase", "ase:Atoms", "-e", "Cu"], 1, "not an ASE calculator"),
     (["check", "--ase", "ase.calculators.emt:EMT", "-e", "Cu", "--kwargs", "{"], 1, "not JSON"),
     (["check", *ZBL, "--only", "beauty"], 1, "beauty"),
-    (["validate", "--proto", "Cu:fcc"], 1, "at least one calculator"),
-    (["validate", *ZBL], 1, "--proto"),
-    (["validate", *ZBL, "--proto", "Cu:fcc", "--mode", "quick"], 1, "quick"),
-    (["validate", *ZBL, "--proto", "Cu:fcc", "-p", "colour"], 1, "colour"),
+    (["validate", "--proto", "Cu:fcc"], 1, "no calculator given"),
+    (["validate", "snap:Mo", "--proto", "Mo:bcc"], 1, "-c snap:Mo"),
+    (["validate", *EMT], 1, "--proto"),
+    (["validate", *EMT, "--proto", "Cu:fcc", "--mode", "quick"], 1, "quick"),
+    (["validate", "colour", *EMT, "--proto", "Cu:fcc"], 1, "colour"),
+    (["validate", "elastik", *EMT, "--proto", "Cu:fcc"], 1, "did you mean 'elastic'"),
+    (["validate", *EMT, "--proto", "Cu:fcc", "--set", "elastic.strian=1e-3"], 1, "did you mean 'strain'"),
+    (["validate", *EMT, "--proto", "Cu:fcc", "--engine", "slurm"], 1, "local, parsl"),
+    (["validate", *EMT, "--proto", "Cu:fcc", "--fail-on", "fialed"], 1, "did you mean 'failed'"),
+    (["validate", *EMT, "--proto", "Cu:fcc", "--resume"], 1, "--out"),
+    (["validate", *EMT, "--structure", "nowhere.xyz"], 1, "nowhere.xyz does not exist"),
+    (["validate", *EMT, "--proto", "Cu:fcc", "--config", "nowhere.yml"], 1, "nowhere.yml does not exist"),
+    (["validate", *EMT, "--proto", "Cu:fcc", "--kwargs", "{"], 1, "not JSON"),
+    (["validate", "--kwargs", "{}", "--proto", "Cu:fcc"], 1, "--kwargs without"),
 ]
 
 
@@ -263,7 +320,8 @@ def test_debug_shows_the_traceback(cli):
 
 def test_version_and_help(cli):
     assert cli("--version")[1].strip() == calczoo.__version__
-    for command in ([], ["run"], ["run", "md"], ["list"], ["info"], ["doctor"], ["check"], ["fit"], ["validate"]):
+    for command in ([], ["run"], ["run", "md"], ["list"], ["info"], ["doctor"], ["check"], ["fit"], ["validate"],
+                    ["schema"]):  # fmt: skip
         code, out, _ = cli(*command, "--help")
         assert code == 0 and "Usage" in out
     assert cli()[0] == 1, "no command at all is wrong usage"

@@ -152,8 +152,13 @@ def test_dependencies_are_those_that_are_imported():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {d.split(">")[0].strip().lower() for d in project["dependencies"]}
     distributions = packages_distributions()
-    used = {distributions[name][0].lower() for name in imported(SOURCES)}
-    assert used - {"pytest"} == declared, "pytest is for calczoo.testing, which its users import from their tests"
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k != "test"}
+    optional = {d.split(">")[0].strip().lower() for packages in extras.values() for d in packages}
+    names = [n for n in imported(SOURCES) if n in distributions or n not in optional]
+    used = {distributions[name][0].lower() for name in names}
+    assert optional & set(distributions) <= used, "an extra that nothing imports"
+    # pytest is for calczoo.testing, which its users import from their tests
+    assert used - optional - {"pytest"} == declared
 
 
 def test_constraints_pin_everything_declared():

@@ -60,6 +60,14 @@ def test_unsupported_element_says_so_everywhere(emt):
     assert "Mo" in report["lattice"].reason and "Mo" in report["elastic"].reason
 
 
+def test_a_calculator_that_failed_once_fails_with_the_same_words_again(emt):
+    """EMT keeps a half-made neighbour list after an element it does not know, and then raises AttributeError."""
+    for _ in range(2):
+        report = quick(emt, proto="Mo:bcc", properties="lattice")
+        assert report["lattice"].reason == "No EMT-potential for Mo"
+    assert quick(emt, properties="lattice")["lattice"].status is Status.OK
+
+
 def test_a_batched_calculator_that_raises_names_the_structure(batched):
     def breaks(results, atoms):
         if np.ptp(atoms.cell.lengths()) > 1e-6:
@@ -186,7 +194,7 @@ def saved(tmp_path_factory):
 def test_json_has_everything_and_round_trips(saved):
     folder, report = saved
     data = json.loads((folder / "results.json").read_text())
-    assert (data["schema"], data["schema_version"]) == ("calczoo-validation", 1)
+    assert (data["schema"], data["schema_version"]) == ("calczoo-validation", 2)
     assert data["environment"]["packages"]["ase"] and data["environment"]["processor"]
     for model in data["models"]:
         for result in model["results"]:
@@ -204,9 +212,14 @@ def test_json_has_everything_and_round_trips(saved):
 
 def test_each_result_is_stored_on_its_own(saved):
     folder, report = saved
-    store = Store(folder)
-    got = store.read_result("plain", "elastic")
-    assert got["C44"].value == report.models[1]["elastic.C44"].value
+    stored = [json.loads(p.read_text()) for p in folder.glob("store/*/*.json")]
+    assert len(stored) == 4  # the two calculators are the same one
+    assert all(Store(folder).read(row["key"]) is not None for row in stored)
+    assert {row["inputs"]["property"] for row in stored} == {"lattice", "elastic", "phonons", "eos"}
+    assert any(
+        v["name"] == "C44" and v["value"] == report.models[1]["elastic.C44"].value
+        for row in stored for v in row["result"]["values"]
+    )
     assert not [p for p in folder.rglob("*") if ".." in str(p.relative_to(folder)) or p.name.startswith(".")]
 
 

@@ -68,7 +68,9 @@ class Evaluator:
     def _try_stress(self, atoms: Atoms, wanted: tuple[str, ...]) -> None:
         """One call at the start: a calculator may list stress and yet refuse it (or list nothing)."""
         self._tried = True
+        before = self.calls, self.structures, self.atoms
         (result,) = self._checked([atoms], wanted, 0, "return")
+        self.calls, self.structures, self.atoms = before  # a question, not part of the work
         self.has_stress = not isinstance(result, NotImplementedError)
 
     def numerical_stress(self, atoms: Atoms, h: float = NUMERICAL_STRAIN) -> np.ndarray:
@@ -131,11 +133,21 @@ class Evaluator:
         work.calc = self.calculator
         result = {}
         for name in properties:
-            got = self.calculator.get_property(name, work)
+            got = self._get(name, work)
             if got is None:
                 raise PropertyNotImplementedError(f"the calculator gives no {name}")
             result[name] = np.array(got, dtype=float) if name != "energy" else float(got)
         return result
+
+    def _get(self, name: str, atoms: Atoms) -> Any:
+        """One property; a calculator that raises is reset, because some keep half of the failed structure."""
+        try:
+            return self.calculator.get_property(name, atoms)
+        except Exception:
+            reset = getattr(self.calculator, "reset", None)
+            if callable(reset):
+                reset()
+            raise
 
 
 def _caught(function: Callable[..., Any], *args: Any) -> Any:

@@ -87,8 +87,8 @@ def _checked(label: str, value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
         if not items:
             raise OptionError(f"setting {label} is empty; give at least one value")
         return tuple(_checked(label, v, inner, meta) for v in items)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        value = _number(value)  # YAML takes 1e-3 for a text
     if not isinstance(value, kind) or (kind in (int, float) and isinstance(value, bool)):
         raise OptionError(f"setting {label} is {value!r}; expected {_JSON.get(kind, kind)}")
     if isinstance(value, float) and value != value:
@@ -100,6 +100,13 @@ def _checked(label: str, value: Any, kind: Any, meta: Mapping[str, Any]) -> Any:
     if choices is not None and value not in choices:
         raise OptionError(f"setting {label} is {value!r}; allowed: {', '.join(map(str, choices))}")
     return value
+
+
+def _number(value: int | str) -> Any:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def schema(cls: type) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""Kill a validation run at random moments, resume it, and compare the reports byte by byte with an uninterrupted one.
+
+    python validation/benchmarks/kills.py [--kills 20] [--write]
+
+Prints one line per kill: when, how many results were stored by then, and whether the resumed report is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parents[1] / "results" / "kills.md"
+REPORTS = ("report.html", "results.json", "results.csv", "report.md", "junit.xml")
+RUN = ["validate", "basic", "-c", "snap:Mo", "-c", "snap:Mo-linear", "--proto", "Mo:bcc", "--mode", "smoke",
+       "--fail-on", "none"]  # fmt: skip
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "calczoo", *RUN, "--out", str(folder), *more]
+
+
+def digest(folder: Path) -> str:
+    """Hash of all reports of a run; the ones that this version does not write are left out everywhere."""
+    text = b"".join(name.encode() + (folder / name).read_bytes() for name in REPORTS if (folder / name).exists())
+    return hashlib.sha256(text).hexdigest()
+
+
+def stored(folder: Path) -> int:
+    return len(list(folder.glob("store/*/*.json")))
+
+
+def kill_and_resume(folder: Path, after: float) -> tuple[bool, int]:
+    """Start a run, kill -9 it after some seconds, resume it; (was it killed before its end, results stored by then)."""
+    process = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(timeout=after)
+        return False, stored(folder)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return True, stored(folder)
+
+
+def run(kills: int, seed: int = 1) -> list[dict]:
+    """One row per kill."""
+    rng, rows = random.Random(seed), []
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole"
+        start = time.perf_counter()
+        subprocess.run(command(whole), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        length, expected, items = time.perf_counter() - start, digest(whole), stored(whole)
+        while len(rows) < kills:
+            folder = Path(scratch) / f"killed-{len(rows)}"
+            after = rng.uniform(0.3 * length, length)  # most of the first third is starting Python
+            killed, kept = kill_and_resume(folder, after)
+            if not killed:
+                length *= 0.95
+                continue
+            subprocess.run(
+                command(folder, "--resume"), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            same = digest(folder) == expected
+            rows.append({"after": after, "stored": kept, "items": items, "same": same})
+            print(f"killed after {after:5.2f} s, {kept:2d} of {items} results stored, same report: {same}", flush=True)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} into validation/results")
+    args = parser.parse_args()
+    rows = run(args.kills, args.seed)
+    same = sum(r["same"] for r in rows)
+    line = f"{same} of {len(rows)} resumed runs gave reports that are byte-identical to the uninterrupted run."
+    print(line)
+    if args.write:
+        from calczoo_validation.store import machine, write_text
+
+        table = ["| killed after (s) | results stored by then | report after resuming |", "|---|---|---|"]
+        for r in rows:
+            what = "same" if r["same"] else "DIFFERENT"
+            table.append(f"| {r['after']:.2f} | {r['stored']} of {r['items']} | {what} |")
+        head = f"<!-- python validation/benchmarks/kills.py --kills {args.kills} --write -->\n"
+        write_text(RESULTS, f"{head}{line}\nMachine: {machine()}.\n\n" + "\n".join(table) + "\n")
+    return 0 if same == len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
