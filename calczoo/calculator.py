@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from .core.card import Card
-from .core.errors import AtomsOverlap, InvalidStructure, NonFiniteResult, OptionError, PropertyNotImplementedError
+from .core.errors import InvalidStructure, NonFiniteResult, OptionError, PropertyNotImplementedError
+from .core.kept import Kept, check_close, close_pairs, keep, largest_change
 from .core.model import Model
-from .core.pairs import MIN_DISTANCE, Pairs, find_pairs
+from .core.pairs import Pairs, find_pairs
 from .core.results import Results
 from .core.system import System, check_elements
 from .core.units import VOIGT
@@ -40,18 +39,6 @@ _NEEDS = {  # ASE property -> output of the model
 _ALWAYS = ("energy", "free_energy", "energies", "forces")
 
 
-@dataclass
-class _Cached:
-    """A neighbour list with the state it was made for."""
-
-    pairs: Pairs
-    numbers: np.ndarray
-    pbc: np.ndarray
-    cell: np.ndarray
-    positions: np.ndarray
-    close: np.ndarray  # pairs that could become an overlap while the list is reused
-
-
 class ZooCalculator(Calculator):
     """ASE calculator around one Model (or a sum of them).
 
@@ -70,7 +57,7 @@ class ZooCalculator(Calculator):
         self.skin = DEFAULT_SKIN if skin is None else float(skin)
         self.max_memory_gib = max_memory_gib
         self.implemented_properties = [p for p, output in _NEEDS.items() if output in model.outputs]
-        self._cached: _Cached | None = None
+        self._cached: Kept | None = None
         self._lock = RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -168,6 +155,31 @@ class ZooCalculator(Calculator):
         results = self.model.compute(system, pairs, self._need(wanted))
         return self._to_ase(results, structures, system, wanted)
 
+    def repeated(self) -> RepeatedBatch:
+        """For many calls with the same structures as they move or swap elements (dynamics, Monte Carlo): has
+        `evaluate` too, and keeps the neighbour list of the whole batch with a skin."""
+        return RepeatedBatch(self)
+
+    def get_hessian(
+        self, atoms: Atoms | None = None, indices: Sequence[int] | None = None, method: str = "auto"
+    ) -> np.ndarray:
+        """(3N, 3N) float64, eV/A^2: d2E/dx dx, periodic images included (force constants at the Gamma point), with
+        x, y, z of atom 0 first. With `indices` only the rows of these atoms, (3 len(indices), 3N).
+
+        method: "auto" differentiates the torch backend's energy twice (always in double precision) and takes central
+        differences of forces, with Richardson's extrapolation, for terms that have no second derivative; "analytic" and
+        "differences" allow one of them only. `hessian_info` tells afterwards what was done: method, error (the change
+        that the extrapolation makes; 0 where analytic), asymmetry (before the full matrix is symmetrised).
+        Raises TooLarge before anything is computed, PropertyNotImplementedError where method="analytic" cannot be had.
+        """
+        from .hessian import hessian
+
+        if atoms is None:
+            atoms = self._own_copy(None)
+        result = hessian(self, atoms, indices, method)
+        self.hessian_info = {"method": result.method, "error": result.error, "asymmetry": result.asymmetry}
+        return result.matrix
+
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _wanted(self, properties: Sequence[str], structures: Sequence[Atoms]) -> set[str]:
@@ -202,21 +214,14 @@ class ZooCalculator(Calculator):
         """The neighbour list: reused while no pair can have crossed the cutoff, with a skin from the second call on."""
         old, cutoff = self._cached, self.model.cutoff
         same = old is not None and np.array_equal(old.numbers, atoms.numbers) and np.array_equal(old.pbc, atoms.pbc)
-        moved = _largest_change(old, atoms) if same and old is not None else np.inf
+        moved = largest_change(old, atoms) if same and old is not None else np.inf
         if old is not None and moved <= old.pairs.skin:
-            _check_close(old, system)
+            check_close(old.pairs, old.close, system)
             return old.pairs
         # a far jump is a new structure, not a trajectory: a skin would only cost
         skin = self.skin if moved < 4.0 else 0.0
         pairs = find_pairs(system, cutoff, skin, self.max_memory_gib)
-        self._cached = _Cached(
-            pairs=pairs,
-            numbers=atoms.numbers.copy(),
-            pbc=atoms.pbc.copy(),
-            cell=atoms.cell.array.copy(),
-            positions=atoms.positions.copy(),
-            close=_close_pairs(pairs, system),
-        )
+        self._cached = keep(pairs, atoms, close_pairs(pairs, system))
         return pairs
 
     def _to_ase(
@@ -252,6 +257,54 @@ class ZooCalculator(Calculator):
         return out
 
 
+class RepeatedBatch:
+    """The same structures evaluated again and again: `evaluate` as in ZooCalculator, but the neighbour list is kept.
+
+    The list is made with a skin and reused while no pair of any structure can have crossed the cutoff, whatever the
+    elements; other sizes or periodicity make a new one. Results differ from those of `ZooCalculator.evaluate` by the
+    order of sums only, and depend on the calls of this object alone: its list is its own, under a lock.
+    """
+
+    def __init__(self, calculator: ZooCalculator):
+        self.calculator = calculator
+        self.implemented_properties = calculator.implemented_properties
+        self.searches = 0
+        self._kept: list[Kept] = []
+        self._pairs: Pairs | None = None
+        self._close = np.zeros(0, dtype=np.int64)
+        self._lock = RLock()
+
+    def evaluate(
+        self, structures: Sequence[Atoms], properties: Sequence[str] = ("energy", "forces", "stress")
+    ) -> list[dict[str, Any]]:
+        """See ZooCalculator.evaluate."""
+        calc, structures = self.calculator, list(structures)
+        if not structures:
+            return []
+        wanted = calc._wanted(properties, structures)
+        system = calc._system(structures)
+        with self._lock:
+            pairs = self._list(structures, system)
+        return calc._to_ase(calc.model.compute(system, pairs, calc._need(wanted)), structures, system, wanted)
+
+    def _list(self, structures: list[Atoms], system: System) -> Pairs:
+        """The kept list where it still holds all pairs within the cutoff, or a new one."""
+        pairs = self._pairs
+        if pairs is not None and len(structures) == len(self._kept) and all(
+            len(a) == len(k.positions) and np.array_equal(a.pbc, k.pbc) and largest_change(k, a) <= pairs.skin
+            for a, k in zip(structures, self._kept, strict=True)
+        ):  # fmt: skip
+            check_close(pairs, self._close, system)
+            return pairs
+        self._pairs, self._kept = None, []  # nothing stale is left behind should the search raise
+        pairs = find_pairs(system, self.calculator.model.cutoff, self.calculator.skin, self.calculator.max_memory_gib)
+        self._close = close_pairs(pairs, system)
+        self._kept = [keep(pairs, a, self._close) for a in structures]
+        self._pairs = pairs
+        self.searches += 1
+        return pairs
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
@@ -279,38 +332,3 @@ def _check_finite(one: dict[str, Any], model: str, s: int, n: int) -> None:
                 f"{model} gave a non-finite {name}{where} for a finite structure; the model may be far outside its "
                 "range (very short distances?): check the structure and the parameter file"
             )
-
-
-def _largest_change(old: _Cached, atoms: Atoms) -> float:
-    """Upper bound (A) of the change of any pair vector since the list was made: |dx_i| + |dx_j| + |shift . dcell|."""
-    if len(atoms) == 0:
-        return 0.0
-    moves = atoms.positions - old.positions
-    moved = 2.0 * float(np.sqrt(np.einsum("na,na->n", moves, moves).max()))
-    cell = atoms.cell.array
-    change = (cell - old.cell)[old.pbc]
-    if change.any():
-        # A pair inside the cutoff now has shift . cell = r - (x_j - x_i), no longer than cutoff + extent of the
-        # positions; its shift . dcell is that vector times pinv(cell) dcell.
-        extent = float(np.linalg.norm(np.ptp(atoms.positions, axis=0)))
-        strain = float(np.linalg.norm(np.linalg.pinv(cell[old.pbc]) @ change, 2))
-        moved += strain * (old.pairs.cutoff + extent)
-    return moved
-
-
-def _close_pairs(pairs: Pairs, system: System) -> np.ndarray:
-    """Pairs so close that they could overlap before the list is made anew."""
-    if pairs.skin == 0.0:
-        return np.zeros(0, dtype=np.int64)
-    d = pairs.vectors(system).norm(dim=1)
-    return torch.nonzero(d < pairs.skin + MIN_DISTANCE).flatten().cpu().numpy()
-
-
-def _check_close(old: _Cached, system: System) -> None:
-    if not len(old.close):
-        return
-    d = old.pairs.vectors(system)[torch.from_numpy(old.close)].norm(dim=1)
-    k = int(torch.argmin(d))
-    if float(d[k]) < MIN_DISTANCE:
-        p = int(old.close[k])
-        raise AtomsOverlap(int(old.pairs.i[p]), int(old.pairs.j[p]), float(d[k]))

@@ -14,6 +14,7 @@ import fnmatch
 import importlib
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -280,15 +281,23 @@ def build_model(request: ModelRequest) -> Model:
         models = []
         for name, part in params.terms:
             sub = replace(request, family=name, model=None, args=(), options={})
-            models.append(_with_threads(load_object(get_family(name).build)(part, sub), sub))
+            models.append(_build(part, sub))
         return Sum(models, card=params.card)
-    return _with_threads(load_object(get_family(request.family).build)(params, request), request)
+    return _build(params, request)
 
 
-def _with_threads(model: Model, request: ModelRequest) -> Model:
-    """Both backends of a local model take the number of host threads from here; other models have their own ways."""
+def _build(params: Any, request: ModelRequest) -> Model:
+    """One model, with its number of host threads (both backends of a local model take it from here; other models have
+    their own ways) and, where the family has the torch backend, the recipe of its differentiable twin."""
+    from .core.model import Recipe
     from .core.threads import thread_count
 
+    family = get_family(request.family)
+    build = load_object(family.build)
+    model = build(params, request)
+    if "torch" in family.backends:
+        with suppress(AttributeError):  # a foreign model that takes no attributes has no twin
+            model.recipe = Recipe(build, params, replace(request, backend="torch", dtype="float64"))
     count = thread_count(request.threads)
     if hasattr(model, "threads"):
         model.threads = count

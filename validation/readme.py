@@ -21,6 +21,9 @@ RESULTS = ROOT / "validation" / "results"
 FIGURES = {
     "speed": ("Speed", "python validation/benchmarks/speed.py --write"),
     "verification": ("Verification", "python validation/benchmarks/verification.py"),
+    "harness": ("Validation beside matcalc", "python validation/benchmarks/harness.py --write"),
+    "anchors": ("Published numbers", "calczoo validate anchors"),
+    "kills": ("Killed and resumed", "python validation/benchmarks/kills.py --write"),
     "fit_mlearn": ("Bundled fits", "python validation/benchmarks/fit_mlearn.py --bundled"),
 }
 """Result file (without .md) -> its heading and the command that makes it."""
@@ -44,6 +47,18 @@ def families() -> str:
         reference = f"[{family.citation}](https://doi.org/{family.doi})" if family.doi else family.citation
         bundled = ", ".join(f"`{name}:{m}`" for m in family.bundled) or "-"
         rows.append(f"| `{name}`{kind} | {family.summary} | {'; '.join(family.formats)} | {bundled} | {reference} |")
+    return "\n".join(rows)
+
+
+def properties() -> str:
+    """One row per built-in property of the harness."""
+    from calczoo_validation.registry import SUITES, built_in
+
+    rows = ["| property | numbers | suites |", "| --- | --- | --- |"]
+    for name, prop in built_in().items():
+        numbers = "; ".join(f"{o.about} ({o.unit})" if o.unit else o.about for o in prop.outputs)
+        suites = ", ".join(f"`{s}`" for s, members in SUITES.items() if members and name in members)
+        rows.append(f"| `{name}` | {numbers} | {suites or '-'} |")
     return "\n".join(rows)
 
 
@@ -74,7 +89,7 @@ def errors() -> str:
 
 def generated(text: str) -> str:
     """The README with every marked part made anew."""
-    for name, make in (("families", families), ("figures", figures), ("errors", errors)):
+    for name, make in (("families", families), ("properties", properties), ("figures", figures), ("errors", errors)):
         pattern = rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)"
         if not re.search(pattern, text, re.DOTALL):
             raise SystemExit(f"README.md has no markers for '{name}'")

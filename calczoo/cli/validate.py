@@ -244,12 +244,13 @@ def _print(reports: list[Any]) -> None:
 
 def _anchors(potentials: list[Path] | None, json: bool) -> int:
     """`calczoo validate anchors`: published numbers from published files."""
-    from calczoo_validation.anchors import anchor_table, run_anchors
+    from calczoo_validation.anchors import make_table, run_anchors, summary
 
-    rows = run_anchors(potentials=[str(p) for p in potentials or ()] or None)
-    emit({"anchors": rows}, json, lambda: show(anchor_table(rows), markup=True))
-    states = {row["status"] for row in rows}
-    return NOT_OK if "differs" in states else OK if "agrees" in states else UNUSABLE
+    rows = run_anchors(potentials=potentials or None, progress=sys.stderr.isatty())
+    data = {"anchors": [row.to_dict() for row in rows], "summary": summary(rows)}
+    emit(data, json, lambda: show(make_table(rows), markup=True))
+    checked = [row for row in rows if row.within is not None]
+    return UNUSABLE if not checked else OK if all(row.within for row in checked) else NOT_OK
 
 
 def schema_command() -> int:

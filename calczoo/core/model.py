@@ -10,8 +10,9 @@ and the directed gradients g_ij = dU_i/dr_ij; this file turns them, in one place
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -142,6 +143,34 @@ class TorchModel(LocalModel):
         if g is None:  # no pair in range: the energies do not depend on the vectors
             g = torch.zeros_like(vectors)
         return Local(energies if self.create_graph else energies.detach(), pair_gradients=g)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build a model's twin on the torch backend in double precision: build(params, request)."""
+
+    build: Callable[[Any, Any], Model]
+    params: Any
+    request: Any
+
+    def __deepcopy__(self, memo: dict) -> Recipe:
+        return self  # nothing in it is ever changed
+
+
+def twin_of(model: Model) -> Model | None:
+    """The differentiable model with the same parameters: itself, or made once from its `recipe`; None without one."""
+    if isinstance(model, TorchModel) and model.dtype == torch.float64:
+        return model
+    recipe: Recipe | None = getattr(model, "recipe", None)
+    if recipe is None:
+        return None
+    twin = getattr(model, "_twin", None)
+    if twin is None:
+        twin = recipe.build(recipe.params, recipe.request)
+        if hasattr(twin, "threads"):
+            twin.threads = getattr(model, "threads", 1)
+        model._twin = twin
+    return twin
 
 
 def sum_by_system(per_atom: torch.Tensor, system: System) -> torch.Tensor:

@@ -336,3 +336,63 @@ def test_a_sum_keeps_what_only_one_term_computes():
     calc = ZooCalculator(Sum([Described(), Toy()]))
     assert calc.evaluate(copper(), ("energy", "descriptors"))[0]["descriptors"].shape == (32, 2)
     assert "descriptors" not in ZooCalculator(Sum([Described(), Described()])).implemented_properties
+
+
+@pytest.mark.parametrize("skin", [0.0, 0.05, 0.5, 2.0])
+def test_repeated_batch_gives_what_evaluate_gives(skin):
+    """Walks of atoms and cells (each by itself and together), swapped elements, a structure that leaves, a new one."""
+    rng = np.random.default_rng(8)
+    calc = ZooCalculator(Toy(), skin=skin)
+    batch = calc.repeated()
+    structures = [copper(0.1, 2), copper(0.2, 1), copper(0.05, 2)]
+    for step in range(50):
+        for atoms in structures:
+            atoms.positions += rng.normal(0.0, [0.002, 0.01, 0.05][step % 3], atoms.positions.shape)
+            if step % 2 and len(atoms):
+                stretch = np.eye(3) + rng.normal(0.0, 0.003, (3, 3))
+                atoms.set_cell(atoms.cell @ stretch, scale_atoms=step % 4 == 1)
+        if step == 20:
+            structures.pop(1)
+        if step == 30:
+            structures[0] = structures[0][::-1]
+        if step == 40:
+            structures.append(copper(0.3, 1))
+        got, expected = batch.evaluate(structures), calc.evaluate(structures)
+        for a, b in zip(got, expected, strict=True):
+            assert a.keys() == b.keys()
+            for name in b:
+                np.testing.assert_allclose(a[name], b[name], rtol=1e-11, atol=1e-11, err_msg=f"{name}, step {step}")
+    assert batch.searches < 50 or skin <= 0.05
+    assert calc._cached is None and calc.results == {}, "the calculator's own state is not touched"
+
+
+def test_a_barostat_does_not_end_the_list():
+    """Atoms that follow the cell by 0.5 % of 14 A move further than the skin, but no pair does."""
+    atoms = copper(0.02, 4)
+    batch = ZooCalculator(Toy(), skin=0.5).repeated()
+    for factor in (1.0, 1.002, 1.005, 0.996, 1.004):
+        moved = atoms.copy()
+        moved.set_cell(atoms.cell * factor, scale_atoms=True)
+        energy = batch.evaluate([moved])[0]["energy"]
+        assert energy == pytest.approx(ZooCalculator(Toy()).get_potential_energy(moved), rel=1e-11)
+    assert batch.searches == 1
+
+
+def test_repeated_batch_names_overlapping_atoms_of_their_structure():
+    far, near = Atoms("H2", [[0, 0, 0], [0.9, 0, 0]]), Atoms("H3", [[0, 0, 0], [2, 0, 0], [2.4, 0, 0]])
+    batch = ZooCalculator(Toy(), skin=1.0).repeated()
+    batch.evaluate([far, near], ("energy",))
+    near.positions[2, 0] = 2.0005
+    with pytest.raises(AtomsOverlap, match="atoms 1 and 2 of structure 1"):
+        batch.evaluate([far, near], ("energy",))
+    assert batch.searches == 1
+
+
+def test_repeated_batch_from_several_threads():
+    batch = ZooCalculator(Toy()).repeated()
+    frames = [[copper(0.01 * (k + 1)), copper(0.02 * (k + 1))] for k in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(batch.evaluate, frames * 3))
+    for structures, results in zip(frames * 3, got, strict=True):
+        for atoms, one in zip(structures, results, strict=True):
+            assert one["energy"] == pytest.approx(ZooCalculator(Toy()).get_potential_energy(atoms), rel=1e-12)

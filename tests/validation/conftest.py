@@ -32,6 +32,13 @@ class Wrapped(Calculator):
         self.results = self.change(results, atoms)
 
 
+def cubic_only(results, atoms):
+    """For `Wrapped`: every strained cell is refused."""
+    if np.ptp(atoms.cell.lengths()) > 1e-6 or np.ptp(atoms.cell.angles()) > 1e-6:
+        raise RuntimeError("a sheared cell, said the code")
+    return results
+
+
 class Batched:
     """Not an ASE calculator at all: only `evaluate`, one call for many structures; counts its calls."""
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from calczoo_validation import Status, validate
+from calczoo_validation import Context, Evaluator, Status, parse_proto, validate
+from calczoo_validation.jobs import run_property
+from calczoo_validation.options import General, resolve
 from calczoo_validation.properties.elastic import independent, lowest_eigenvalue, voigt_reuss_hill
 
 
@@ -73,41 +75,30 @@ def test_sound_waves_follow_from_the_elastic_constants(silicon):
 
 
 def test_a_relaxation_that_stops_early_is_not_silently_clamped(tersoff):
-    from dataclasses import replace
+    from calczoo_validation.properties import elastic, lattice
 
-    from calczoo_validation import settings
-
-    lame = replace(settings.MODES["smoke"], max_steps=1)
-    real = settings.MODES["smoke"]
-    from calczoo_validation.registry import Context, select
-    from calczoo_validation.runner import Evaluator, run_property
-    from calczoo_validation.structures import parse_proto
-
-    lattice, elastic = select(["lattice", "elastic"])[0]
-    context = Context(Evaluator(tersoff), parse_proto("Si:diamond"), real)
-    context.results["lattice"] = run_property(lattice, context)
-    context.settings = lame
-    result = run_property(elastic, context)
+    context = Context(Evaluator(tersoff), parse_proto("Si:diamond"), resolve(lattice.Options, "smoke"))
+    context.results["lattice"] = run_property(lattice.PROPERTY, context)
+    context.options, context.general = resolve(elastic.Options, "smoke"), General(max_steps=1)
+    result = run_property(elastic.PROPERTY, context)
     assert result["C44"].status is Status.UNCONVERGED
     assert "did not relax" in result["C44"].reason
     assert result["C44_clamped"].status is Status.OK
 
 
 def test_emt_copper_and_its_vacancy(emt):
-    report = validate(emt, proto="Cu:fcc", mode="smoke", properties="defects", progress=False)
+    report = validate(emt, proto="Cu:fcc", mode="smoke", properties="vacancy", progress=False)
     assert report.status is Status.OK
     assert report["lattice.a0"].value == pytest.approx(3.5898, abs=2e-4)
     assert 1.0 < report["vacancy.E_vac"].value < report["vacancy.E_vac_unrelaxed"].value < 1.5
 
 
-def test_two_supercells_give_the_vacancy_an_error_bar(emt, monkeypatch):
-    from dataclasses import replace
-
-    from calczoo_validation import settings
-
-    two = replace(settings.MODES["smoke"], vacancy_lengths=(6.0, 8.0))
-    monkeypatch.setitem(settings.MODES, "smoke", two)
-    value = validate(emt, proto="Ni:fcc", mode="smoke", properties="vacancy", progress=False)["vacancy.E_vac"]
+def test_two_supercells_give_the_vacancy_an_error_bar(emt):
+    report = validate(
+        emt, proto="Ni:fcc", mode="smoke", properties="vacancy", progress=False,
+        settings={"vacancy": {"lengths": [6, 8]}},
+    )  # fmt: skip
+    value = report["vacancy.E_vac"]
     assert 0 < value.error < 0.1
     assert "two supercells" in value.error_source
 
@@ -132,15 +123,6 @@ def test_hexagonal_tensor_with_internal_relaxation(emt):
     assert c[5, 5] == pytest.approx((c[0, 0] - c[0, 1]) / 2)
     assert report["elastic.C66"].value < report["elastic.C66_clamped"].value - 5
     assert report["lattice.c_over_a"].value == pytest.approx(1.632, abs=2e-3)
-
-
-def test_compound_from_atoms_vacancy_unsupported(emt):
-    atoms = Atoms("AuCu3", scaled_positions=[(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)], cell=[3.7] * 3)
-    atoms.pbc = True
-    report = validate(emt, structure=atoms, mode="smoke", properties=["vacancy", "eos"], progress=False)
-    assert report["eos"].status is Status.OK
-    assert report["vacancy"].status is Status.UNSUPPORTED
-    assert "chemical potentials" in report["vacancy"].reason
 
 
 def test_wrong_stress_is_noticed(wrapped):
@@ -187,16 +169,3 @@ def test_polycrystal_averages_of_an_isotropic_tensor():
     assert (got["B"], got["G"], got["A_U"]) == pytest.approx((bulk, shear, 0.0), abs=1e-9)
     assert lowest_eigenvalue(c) == pytest.approx(2 * shear)
     assert independent(c) == [(0, 0), (0, 1), (3, 3)]
-
-
-@pytest.mark.parametrize("a", [2.9, 3.17, 3.43, 4.0, 5.4])
-def test_vacancy_supercells_differ_when_two_lengths_round_to_one_cell(a):
-    """Lithium divided by zero: 10.5 and 13.5 A are both four cells of 3.43 A."""
-    from calczoo_validation.properties.vacancy import _supercells
-    from calczoo_validation.settings import MODES
-    from calczoo_validation.structures import parse_proto
-
-    crystal = parse_proto(f"Li:bcc:{a}")
-    for mode in ("fast", "full"):
-        sizes = [len(cell) for cell, _ in _supercells(crystal, MODES[mode].vacancy_lengths)]
-        assert sizes == sorted(set(sizes))

@@ -233,7 +233,7 @@ def test_html_is_one_small_file_that_loads_nothing_and_escapes(saved):
     assert text.count("<svg") >= 5
     ids = [part.split('"')[0] for part in text.split(' id="')[1:]]
     assert len(ids) == len(set(ids))
-    for word in ("How to read this", "Side by side", "Elastic tensor", "Zuo", "doi.org"):
+    for word in ("How to read this", "Comparison", "Elastic tensor", "Zuo", "doi.org"):
         assert word in text
 
 

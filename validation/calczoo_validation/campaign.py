@@ -113,8 +113,9 @@ class Campaign:
         self.items: list[Item] = []
         self.refused: dict[tuple[int, int, str], PropertyResult] = {}
         for t, target in enumerate(self.targets):
-            props = self._applicable(t, target)
+            applicable = self._applicable(t, target)
             for m, source in enumerate(self.sources):
+                props = [p for p in applicable if self._suits(m, t, p)]
                 identity = source.identity(self.calculators[m], target.probe())
                 keys: dict[str, str] = {}
                 for prop in props:
@@ -141,8 +142,20 @@ class Campaign:
         names = {p.name for p in props}
         return [p for p in props if all(n in names for n in p.needs)]
 
-    def _refuse(self, t: int, prop: Property, reason: str) -> None:
-        for m in range(len(self.sources)):
+    def _suits(self, m: int, t: int, prop: Property) -> bool:
+        """Whether this calculator can be asked; if not, left out or, where asked for by name, answered."""
+        crystal = self.targets[t].crystal
+        options = self.settings.options(prop.options, prop.name)
+        reason = prop.suits(self.calculators[m], crystal, options) if crystal is not None else ""
+        if reason and prop.name in self.by_name:
+            self._refuse(t, prop, reason, [m])
+        elif reason:
+            label = f" ({self.sources[m].label})" if len(self.sources) > 1 else ""
+            self.left_out[t].append((prop.title + label, reason))
+        return not reason
+
+    def _refuse(self, t: int, prop: Property, reason: str, models: Sequence[int] | None = None) -> None:
+        for m in range(len(self.sources)) if models is None else models:
             result = PropertyResult(prop.name, prop.title)
             result.flag(Status.UNSUPPORTED, reason)
             self.refused[m, t, prop.name] = result

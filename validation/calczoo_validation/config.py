@@ -16,8 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from calczoo.core.errors import DataError, OptionError
 from calczoo.family import close_match
 
@@ -27,6 +25,7 @@ from .registry import SUITES, all_properties
 from .results import Status
 from .runner import Run, make_target
 from .sources import ZOO_KEYS, Source, distinct
+from .yaml_text import parse_yaml
 
 MOST_BYTES = 2_000_000
 TEXTS = {"type": "array", "items": {"type": "string"}}
@@ -55,25 +54,6 @@ CALCULATOR_KEYS = ("label", "spec", *ZOO_KEYS, "ase", "kwargs")
 TYPES = {"string": str, "integer": int, "boolean": bool, "object": Mapping, "array": list}
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe loading in which a key given twice is an error instead of a silent choice."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            raise DataError(f"line {key_node.start_mark.line + 1}: key {key!r} is no text")
-        if key in seen:
-            raise DataError(f"line {key_node.start_mark.line + 1}: key {key!r} is given twice")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def read_config(path: str | Path) -> dict[str, Any]:
     """The configuration of a YAML file, checked. Relative file names are taken from the file's own folder.
 
@@ -85,13 +65,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if path.stat().st_size > MOST_BYTES:
         raise DataError(f"{path} is larger than {MOST_BYTES // 1_000_000} MB: that is no configuration")
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - derived from the safe loader
-    except DataError as error:
-        raise DataError(f"{path}, {error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise DataError(f"{path}{where}: {getattr(error, 'problem', None) or error}") from error
+        data = parse_yaml(path.read_text(encoding="utf-8"), unique=True)
+    except (DataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}, {error}") from error
     if not isinstance(data, dict):
         raise DataError(f"{path}: expected keys such as 'calculators:', found {type(data).__name__}")
     try:
@@ -228,8 +204,8 @@ def parse_changes(pairs: list[str]) -> dict[str, dict[str, Any]]:
         if not (equals and dot and prop and key):
             raise OptionError(f"--set {pair!r}: write property.setting=value, as in elastic.strain=0.005")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            parsed = parse_yaml(value)
+        except DataError as error:
             raise OptionError(f"--set {pair!r}: {value!r} is no value") from error
         out.setdefault(prop, {})[key] = parsed
     return out

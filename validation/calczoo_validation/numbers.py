@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
-MOST_DIGITS = {"A": 4, "A^3": 4, "eV": 4, "GPa": 2, "THz": 3, "meV": 2, "kB": 4, "%": 3, "": 4}
+MOST_DIGITS = {
+    "A": 4, "A^2": 3, "A^3": 4, "eV": 4, "meV": 2, "GPa": 2, "THz": 3, "kB": 4, "%": 3, "": 4, "J/m^2": 4, "mJ/m^2": 1, "eV/A": 4,
+    "eV/A^2": 5, "meV/A^2": 2, "meV/atom": 2, "K": 1, "ps": 3, "g/cm^3": 4, "A^2/ps": 4, "W/m/K": 2,
+}  # fmt: skip
+SUPERSCRIPTS = {"2": "²", "3": "³"}
 
 
 def digits(error: float | None, unit: str) -> int:
@@ -18,8 +23,14 @@ def digits(error: float | None, unit: str) -> int:
 def show(value: float | None, error: float | None = None, unit: str = "") -> str:
     if value is None:
         return "–"
+    if unit == "" and not error and float(value).is_integer():
+        return f"{value:.0f}".replace("-", "−")
     text = f"{value:.{digits(error, unit)}f}"
-    text = text.lstrip("-") if not text.strip("-0.") else text  # no negative zero
+    if not text.strip("-0."):
+        # A small number without an error bar above it keeps two digits; otherwise zero, without a sign.
+        most = 10.0 ** -MOST_DIGITS.get(unit, 4)
+        small = abs(value) > 1e-3 * most and (error is None or error < abs(value))
+        text = f"{value:.1e}" if small else text.lstrip("-")
     return text.replace("-", "−")
 
 
@@ -27,6 +38,8 @@ def show_error(error: float | None, unit: str = "") -> str:
     """Error bar with the digits of its value; below the last of them as a bound."""
     if error is None:
         return ""
+    if error == 0:
+        return "exact"
     n = digits(error, unit)
     smallest = 10.0**-n
     return f"± {error:.{n}f}" if error >= smallest / 2 else f"< {smallest:.{n}f}"
@@ -37,3 +50,14 @@ def show_percent(x: float | None) -> str:
         return ""
     text = f"{100 * x:+.1f} %"
     return "0.0 %" if text[1:] == "0.0 %" else text.replace("-", "−")
+
+
+def show_unit(unit: str) -> str:
+    """The unit as people write it: Å³ for A^3, eV/Å for eV/A."""
+    text = re.sub(r"(?<![A-Za-z])A(?![A-Za-z])", "Å", unit)
+    return re.sub(r"\^([23])", lambda m: SUPERSCRIPTS[m[1]], text)
+
+
+def times(count: int, noun: str) -> str:
+    """"1 structure", "3 structures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -4,11 +4,45 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
-COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#4a5568")  # distinct also for the colour-blind
-MARKS = {"PBE": ("D", "#111827"), "experiment": ("_", "#c53030")}
+BASE = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#4a5568")  # distinct also for the colour-blind
+REFERENCE_COLOUR = "#111827"  # curves of the user's own reference
+MARKS = {
+    "reference": ("D", REFERENCE_COLOUR), "PBE": ("D", "#111827"), "DFT": ("d", "#718096"),
+    "experiment": ("_", "#c53030"), "paper": ("x", "#4a5568"),
+}  # fmt: skip
+_chosen: ContextVar[tuple[str, ...]] = ContextVar("colours", default=BASE)
+
+
+class _Colours(Sequence):
+    """Colours by number of the model. Within `palette(...)` another order holds, so that a calculator keeps its colour
+    in figures that leave others out."""
+
+    def __len__(self) -> int:
+        return len(_chosen.get())
+
+    def __getitem__(self, k):
+        return _chosen.get()[k]
+
+
+COLOURS = _Colours()
+
+
+@contextmanager
+def palette(colours: Sequence[str]) -> Iterator[None]:
+    """Colours of the models of the figures drawn inside, in their order."""
+    token = _chosen.set(tuple(colours) or BASE)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
 STYLE = {
     "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "axes.edgecolor": "#4a5568",
@@ -53,11 +87,12 @@ def bars(names, series, marks: dict[str, list], unit: str):
     width = 0.8 / max(1, len(series))
     first_bar = len(series) == 2 and "clamped" in series[1][0]  # references are for relaxed ions
     x = np.arange(len(names))
+    owners = list(dict.fromkeys(re.sub(r",? ?(relaxed|clamped) ions$", "", s[0]) for s in series))
     for k, (label, values, errors) in enumerate(series):
         heights = [v if v is not None else np.nan for v in values]
         spread = [e if e is not None else 0.0 for e in errors]
         clamped = "clamped" in label
-        colour = COLOURS[(k // 2 if any("clamped" in s[0] for s in series) else k) % len(COLOURS)]
+        colour = COLOURS[owners.index(re.sub(r",? ?(relaxed|clamped) ions$", "", label)) % len(COLOURS)]
         ax.bar(
             x + (k - (len(series) - 1) / 2) * width, heights, 0.92 * width, yerr=spread, label=label, color=colour,
             alpha=0.4 if clamped else 1.0, error_kw={"lw": 0.8, "ecolor": "#1a202c"}, capsize=2,
@@ -73,36 +108,47 @@ def bars(names, series, marks: dict[str, list], unit: str):
     ax.axhline(0, color="#4a5568", lw=0.7)
     ax.set_xticks(x, names)
     ax.set_ylabel(unit)
-    fig.legend(frameon=False, ncols=3, markerscale=0.6, loc="outside upper left", fontsize=8)
+    fig.legend(frameon=False, ncols=2 if len(series) > 3 else 3, markerscale=0.6, loc="outside upper left", fontsize=8)
     return fig
 
 
-def band_figure(models):
-    """Bands of all models along the first model's path; the q distances of each model are scaled to it."""
+def band_figure(models, reference=None):
+    """Bands of all models along the first model's path; the q distances of each model are scaled to it.
+
+    `reference`: a band structure {"label", "labels", "distances", "frequencies"} drawn dashed and grey underneath.
+    """
     fig, ax = figure(7.2, 3.6)
     bands = models[0][1]["bands"]
     edges, labels = _edges(bands)
+    drawn = 0
+    if reference is not None:
+        style = {"color": "#718096", "lw": 1.3, "ls": (0, (4, 2)), "zorder": 1.5}
+        drawn += _draw_bands(ax, bands, reference, reference.get("label", "reference"), style)
     for k, (label, data) in enumerate(models):
-        colour = COLOURS[k % len(COLOURS)]
-        other = data["bands"]
-        if other["labels"] != bands["labels"]:
-            continue
-        for segment, (own, freq) in enumerate(zip(other["distances"], other["frequencies"], strict=True)):
-            ref = bands["distances"][segment]
-            span = own[-1] - own[0] or 1.0
-            x = ref[0] + (np.array(own) - own[0]) * (ref[-1] - ref[0]) / span
-            lines = ax.plot(x, np.array(freq), color=colour, lw=1.0)
-            if segment == 0:
-                lines[0].set_label(label)
+        drawn += _draw_bands(ax, bands, data["bands"], label, {"color": COLOURS[k % len(COLOURS)], "lw": 1.0})
     for edge in edges:
         ax.axvline(edge, color="#cbd5e0", lw=0.7, zorder=0)
     ax.axhline(0, color="#4a5568", lw=0.7)
     ax.set_xticks(edges, labels)
     ax.set_xlim(edges[0], edges[-1])
     ax.set_ylabel("frequency (THz)")
-    if len(models) > 1:
-        ax.legend(frameon=False)
+    if drawn > 1:
+        fig.legend(frameon=False, ncols=4, loc="outside upper left")
     return fig
+
+
+def _draw_bands(ax, bands, other, label, style) -> int:
+    """Draw one band structure on the axis of `bands`; 0 where its path is another one."""
+    if other["labels"] != bands["labels"]:
+        return 0
+    for segment, (own, freq) in enumerate(zip(other["distances"], other["frequencies"], strict=True)):
+        ref = bands["distances"][segment]
+        span = own[-1] - own[0] or 1.0
+        x = ref[0] + (np.array(own) - own[0]) * (ref[-1] - ref[0]) / span
+        lines = ax.plot(x, np.array(freq), **style)
+        if segment == 0:
+            lines[0].set_label(label)
+    return 1
 
 
 def _edges(bands) -> tuple[list[float], list[str]]:
@@ -149,4 +195,77 @@ def thermal_figure(models):
         ax.set_xlabel("temperature (K)")
     if len(models) > 1:
         left.legend(frameon=False)
+    return fig
+
+
+def gruneisen_figure(models):
+    """Mode Grueneisen parameters along the first model's path, and their mean over temperature."""
+    fig, (left, right) = figure(8.4, 3.4, 2, gridspec_kw={"width_ratios": [2.2, 1]})
+    bands = models[0][1]["bands"]
+    edges, labels = _edges(bands)
+    finite = []
+    for k, (label, data) in enumerate(models):
+        colour, other = COLOURS[k % len(COLOURS)], data["bands"]
+        right.plot(data["average"]["temperature"], data["average"]["gamma"], color=colour, lw=1.3, label=label)
+        if other["labels"] != bands["labels"]:
+            continue
+        for segment, (own, gamma) in enumerate(zip(other["distances"], other["gamma"], strict=True)):
+            ref, y = bands["distances"][segment], np.array(gamma, dtype=float)
+            x = ref[0] + (np.array(own) - own[0]) * (ref[-1] - ref[0]) / (own[-1] - own[0] or 1.0)
+            left.plot(np.repeat(x[:, None], y.shape[1], axis=1), y, ".", color=colour, ms=2.2)
+            finite.append(y[np.isfinite(y)])
+    for edge in edges:
+        left.axvline(edge, color="#cbd5e0", lw=0.7, zorder=0)
+    spread = np.concatenate(finite) if finite else np.zeros(1)
+    low, high = np.percentile(spread, [1, 99]) if spread.size else (0.0, 1.0)
+    left.set_ylim(min(low, 0) - 0.3, max(high, 0) + 0.3)
+    left.set_xticks(edges, labels)
+    left.set_xlim(edges[0], edges[-1])
+    left.set_ylabel("Grüneisen parameter")
+    right.set_xlabel("temperature (K)")
+    right.set_ylabel("mean")
+    for ax in (left, right):
+        ax.axhline(0, color="#4a5568", lw=0.7)
+    if len(models) > 1:
+        fig.legend(*right.get_legend_handles_labels(), frameon=False, ncols=4, loc="outside upper left")
+    return fig
+
+
+def expansion_figure(models):
+    """Linear expansion, volume and bulk modulus of the quasi-harmonic model over temperature."""
+    fig, axes = figure(9.0, 3.0, 3)
+    rows = (("alpha", 1e6, "linear expansion (10$^{-6}$/K)"), ("volume", 1.0, "volume (Å$^3$/atom)"),
+            ("bulk", 160.21766208, "bulk modulus (GPa)"))  # fmt: skip
+    for k, (label, data) in enumerate(models):
+        t = np.array(data["curve"]["temperature"])
+        for ax, (key, factor, name) in zip(axes, rows, strict=True):
+            y = np.array(data["curve"][key], dtype=float) * factor
+            ax.plot(t, y, color=COLOURS[k % len(COLOURS)], lw=1.3, label=label)
+            ax.set_ylabel(name)
+            ax.set_xlabel("temperature (K)")
+    axes[0].axhline(0, color="#4a5568", lw=0.7)
+    if len(models) > 1:
+        fig.legend(*axes[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside upper left")
+    return fig
+
+
+def conductivity_figure(models):
+    """Lattice thermal conductivity over temperature, and accumulated over the frequency of the phonons."""
+    fig, (left, right) = figure(7.0, 3.2, 2)
+    for k, (label, data) in enumerate(models):
+        colour, curve = COLOURS[k % len(COLOURS)], data["curve"]
+        left.plot(curve["temperature"], curve["kappa"], ".-", color=colour, lw=1.3, ms=4, label=label)
+        left.fill_between(curve["temperature"], curve["kappa"], curve["coarse"], color=colour, alpha=0.2, lw=0)
+        right.plot(data["cumulative"]["frequency"], data["cumulative"]["kappa"], color=colour, lw=1.3)
+    left.set_xscale("log")
+    left.set_yscale("log")
+    left.set_xticks([100, 200, 300, 500, 1000], ["100", "200", "300", "500", "1000"])
+    left.minorticks_off()
+    left.set_xlabel("temperature (K)")
+    left.set_ylabel("thermal conductivity (W/m/K)")
+    right.set_xlabel("frequency (THz)")
+    right.set_ylabel("accumulated (W/m/K)")
+    right.set_ylim(bottom=0)
+    if len(models) > 1:
+        fig.legend(*left.get_legend_handles_labels(), frameon=False, ncols=4, loc="outside upper left")
     return fig

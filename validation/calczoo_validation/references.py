@@ -7,7 +7,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-KINDS = ("PBE", "experiment")  # order of the columns
+# Order of the columns. "reference" is the user's own (see reference_files.py); "paper" what the authors of a potential
+# computed with it. Deviations are taken from the first kind that a quantity has, "paper" excepted.
+KINDS = ("reference", "PBE", "DFT", "experiment", "paper")
+ABOUT = {
+    "reference": "your own reference", "PBE": "density-functional theory, PBE",
+    "DFT": "density-functional theory, another functional", "experiment": "measured",
+    "paper": "computed with this potential by its authors",
+}  # fmt: skip
+ENTRY_KEYS = ("value", "unit", "kind", "source", "short", "doi", "url", "note", "error")
 
 
 @cache
@@ -18,7 +26,7 @@ def table() -> dict[str, Any]:
 def lookup(crystal: str, property_name: str) -> dict[str, list[dict[str, Any]]]:
     """References of one property of one crystal ("Mo:bcc"): value name -> list of dicts.
 
-    Each has value, unit, kind ("PBE" or "experiment"), source (text), doi, url, note. The first of a kind is the one
+    Each has value, unit, kind (see KINDS), source (text), short, doi, url, note, error. The first of a kind is the one
     that deviations are taken from.
     """
     data, found = table(), {}
@@ -32,9 +40,22 @@ def lookup(crystal: str, property_name: str) -> dict[str, list[dict[str, Any]]]:
             "note": row.get("note", ""), "error": row.get("error"),
         }  # fmt: skip
         found.setdefault(row["name"].split(".", 1)[1], []).append(entry)
-    for entries in found.values():
-        entries.sort(key=lambda e: KINDS.index(e["kind"]) if e["kind"] in KINDS else len(KINDS))
-    return found
+    return {name: in_order(entries) for name, entries in found.items()}
+
+
+def in_order(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries by kind, in the order of KINDS; the order within one kind is kept."""
+    return sorted(entries, key=lambda e: KINDS.index(e["kind"]) if e["kind"] in KINDS else len(KINDS))
+
+
+def primary(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The entry that deviations and comparisons are taken from; None where there is none."""
+    return next((e for e in in_order(entries) if e["kind"] != "paper"), None)
+
+
+def merged(own: dict[str, list[dict]], built_in: dict[str, list[dict]]) -> dict[str, list[dict]]:
+    """Own and built-in entries by value name, own ones first."""
+    return {n: in_order([*own.get(n, []), *built_in.get(n, [])]) for n in sorted({*own, *built_in})}
 
 
 def deviation(value: float | None, reference: dict[str, Any]) -> float | None:

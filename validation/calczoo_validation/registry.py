@@ -67,6 +67,11 @@ def always(crystal: Crystal) -> str:
     return ""
 
 
+def every(calculator: Any, crystal: Crystal, options: Any) -> str:
+    """A property that every calculator can be asked for."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Property:
     """One property. `run(context, result)` fills the result; `plots([(label, result, references), ...])` draws it.
@@ -77,6 +82,7 @@ class Property:
     needs      properties that must have been run before
     input      "crystal", or "dataset": structures with reference values
     applies    why it makes no sense for a crystal ("" where it does)
+    suits      the same for a calculator, a crystal and the property's options
     requires   packages beyond the installed ones, as (import name, what to install)
     sources    DOIs of the method
     order      place in the report
@@ -96,6 +102,7 @@ class Property:
     needs: tuple[str, ...] = ("lattice",)
     input: str = "crystal"
     applies: Callable[[Crystal], str] = always
+    suits: Callable[[Any, Crystal, Any], str] = every
     requires: tuple[tuple[str, str], ...] = ()
     sources: tuple[str, ...] = ()
     order: int = 100

@@ -153,13 +153,13 @@ class Run:
         if self.shard:
             notes.append(f"This is shard {self.shard}: {len(self.items)} of {len(campaign.items)} items.")
         report = Report(describe(target), campaign.settings.mode, environment(), models, notes)
-        report.not_applicable = [list(pair) for pair in campaign.left_out[t]]
+        report.left_out = list(campaign.left_out[t])
         if self.reference is not None:
             from .reference_files import load_reference
 
             report.reference = load_reference(
                 self.reference, crystal=target.crystal, properties=[p.name for p in campaign.chosen],
-                general=campaign.general, mode=campaign.settings.mode,
+                mode=campaign.settings.mode, settings=campaign.settings.changes,
             )  # fmt: skip
         return report
 

@@ -2,42 +2,156 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import spglib
 from ase import Atoms
 from ase.build import bulk, make_supercell
 from ase.data import atomic_numbers, covalent_radii, reference_states
 from ase.io import read
 
 from calczoo.core.errors import InvalidStructure, OptionError
+from calczoo.family import close_match
 
 from .symmetry import Symmetry
 
-# prototype -> (ASE name, number of elements, conventional cubic cell exists, atoms per conventional cell)
+
+def _ase(name: str) -> Callable[[list[str], float], Atoms]:
+    """Builder of one of ASE's own prototypes."""
+    if name == "fluorite":
+        return lambda e, a: bulk(f"{e[0]}{e[1]}2", name, a=a)
+    return lambda e, a: bulk("".join(e), name, a=a)
+
+
+def _cell(shape: Any, pattern: str, scaled: Any) -> Callable[[list[str], float], Atoms]:
+    """Builder from lattice vectors in units of a, one letter per atom (A first element ...), scaled positions."""
+
+    def build(elements: list[str], a: float) -> Atoms:
+        symbols = [elements[ord(letter) - ord("A")] for letter in pattern]
+        return Atoms(symbols, scaled_positions=scaled, cell=a * np.array(shape, dtype=float), pbc=True)
+
+    return build
+
+
+def _hexagonal(c: float) -> list[list[float]]:
+    return [[1, 0, 0], [-0.5, 3**0.5 / 2, 0], [0, 0, c]]
+
+
+def _tetragonal(c: float) -> list[list[float]]:
+    return [[1, 0, 0], [0, 1, 0], [0, 0, c]]
+
+
+FCC = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+BCT = np.array([[-0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.5, 0.5, -0.5]])
+FCC_CUBE = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
+BCC_CUBE = ((0, 1, 1), (1, 0, 1), (1, 1, 0))
+IDEAL = (8 / 3) ** 0.5
+BETA_SN, RUTILE_U = 0.55, 0.305  # c/a of Sn, Si and Ge under pressure 0.55; oxygen coordinate of rutile
+THIRD = 1 / 3
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """One structure type.
+
+    counts        atoms of each element in the formula unit
+    build         (elements, a) -> primitive cell with the shape that is usual, a in A
+    volume        usual volume per atom, that of fcc (one element) or rocksalt (compounds) being 1: for first guesses
+    conventional  integers that build the cell of which people quote the lengths
+    """
+
+    counts: tuple[int, ...]
+    build: Callable[[list[str], float], Atoms]
+    volume: float
+    conventional: tuple[tuple[int, ...], ...] = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+
+
 PROTOTYPES = {
-    "fcc": ("fcc", 1, True, 4),
-    "bcc": ("bcc", 1, True, 2),
-    "sc": ("sc", 1, False, 1),
-    "hcp": ("hcp", 1, False, 2),
-    "diamond": ("diamond", 1, True, 8),
-    "rocksalt": ("rocksalt", 2, True, 8),
-    "zincblende": ("zincblende", 2, True, 8),
-    "cesiumchloride": ("cesiumchloride", 2, False, 2),
-    "wurtzite": ("wurtzite", 2, False, 4),
-    "fluorite": ("fluorite", 2, True, 12),
-}
-ALIASES = {
-    "a1": "fcc", "a2": "bcc", "a3": "hcp", "a4": "diamond", "b1": "rocksalt", "nacl": "rocksalt",
-    "b2": "cesiumchloride", "cscl": "cesiumchloride", "b3": "zincblende", "b4": "wurtzite", "c1": "fluorite",
+    "fcc": Prototype((1,), _ase("fcc"), 1.0, FCC_CUBE),
+    "bcc": Prototype((1,), _ase("bcc"), 1.0, BCC_CUBE),
+    "hcp": Prototype((1,), _ase("hcp"), 1.0),
+    "dhcp": Prototype(
+        (1,),
+        _cell(_hexagonal(2 * IDEAL), "AAAA", [
+            [0, 0, 0], [THIRD, 2 * THIRD, 0.25], [0, 0, 0.5], [2 * THIRD, THIRD, 0.75],
+        ]),
+        1.0,
+    ),
+    "a15": Prototype(
+        (1,),
+        _cell(np.eye(3), "A" * 8, [
+            [0, 0, 0], [0.5, 0.5, 0.5], [0.25, 0, 0.5], [0.75, 0, 0.5], [0.5, 0.25, 0], [0.5, 0.75, 0], [0, 0.5, 0.25],
+            [0, 0.5, 0.75],
+        ]),
+        1.01,
+    ),
+    "omega": Prototype(
+        (1,), _cell(_hexagonal(0.613), "AAA", [[0, 0, 0], [THIRD, 2 * THIRD, 0.5], [2 * THIRD, THIRD, 0.5]]), 1.0
+    ),
+    "sh": Prototype((1,), _cell(_hexagonal(0.95), "A", [[0, 0, 0]]), 1.06),
+    "beta_sn": Prototype(
+        (1,), _cell(BCT * [1, 1, BETA_SN], "AA", [[0, 0, 0], [0.75, 0.25, 0.5]]), 1.1, BCC_CUBE
+    ),
+    "sc": Prototype((1,), _ase("sc"), 1.15),
+    "diamond": Prototype((1,), _ase("diamond"), 1.5, FCC_CUBE),
+    "lonsdaleite": Prototype((1,), lambda e, a: bulk(e[0] * 2, "wurtzite", a=a), 1.5),
+    "rocksalt": Prototype((1, 1), _ase("rocksalt"), 1.0, FCC_CUBE),
+    "cesiumchloride": Prototype((1, 1), _ase("cesiumchloride"), 0.96),
+    "zincblende": Prototype((1, 1), _ase("zincblende"), 1.25, FCC_CUBE),
+    "wurtzite": Prototype((1, 1), _ase("wurtzite"), 1.25),
+    "nias": Prototype(
+        (1, 1),
+        _cell(_hexagonal(1.4), "AABB", [[0, 0, 0], [0, 0, 0.5], [THIRD, 2 * THIRD, 0.25], [2 * THIRD, THIRD, 0.75]]),
+        0.98,
+    ),
+    "l1_0": Prototype(
+        (1, 1), _cell([[0.5, 0.5, 0], [-0.5, 0.5, 0], [0, 0, 0.96]], "AB", [[0, 0, 0], [0.5, 0.5, 0.5]]), 0.95,
+        ((1, -1, 0), (1, 1, 0), (0, 0, 1)),
+    ),
+    "fluorite": Prototype((1, 2), _ase("fluorite"), 1.0, FCC_CUBE),
+    "rutile": Prototype(
+        (1, 2),
+        _cell(_tetragonal(0.65), "AABBBB", [
+            [0, 0, 0], [0.5, 0.5, 0.5], [RUTILE_U, RUTILE_U, 0], [1 - RUTILE_U, 1 - RUTILE_U, 0],
+            [0.5 + RUTILE_U, 0.5 - RUTILE_U, 0.5], [0.5 - RUTILE_U, 0.5 + RUTILE_U, 0.5],
+        ]),
+        1.05,
+    ),
+    "l1_2": Prototype(
+        (3, 1), _cell(np.eye(3), "AAAB", [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0], [0, 0, 0]]), 1.0
+    ),
+    "d0_3": Prototype(
+        (3, 1), _cell(FCC, "AAAB", [[0.5, 0.5, 0.5], [0.25, 0.25, 0.25], [0.75, 0.75, 0.75], [0, 0, 0]]), 1.0, FCC_CUBE
+    ),
+    "perovskite": Prototype(
+        (1, 1, 3),
+        _cell(np.eye(3), "ABCCC", [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+        1.0,
+    ),
 }  # fmt: skip
-# nearest-neighbour distance -> lattice constant
-BOND_TO_A = {
-    "rocksalt": 2.0, "zincblende": 4 / 3**0.5, "cesiumchloride": 2 / 3**0.5, "wurtzite": (8 / 3) ** 0.5,
-    "fluorite": 4 / 3**0.5, "fcc": 2**0.5, "bcc": 2 / 3**0.5, "sc": 1.0, "hcp": 1.0, "diamond": 4 / 3**0.5,
+# Strukturbericht symbols and other names, written without - and _
+ALIASES = {
+    "a1": "fcc", "a2": "bcc", "a3": "hcp", "a3'": "dhcp", "a4": "diamond", "a5": "beta_sn", "ah": "sc", "af": "sh",
+    "betaw": "a15", "cr3si": "a15", "whitetin": "beta_sn", "simplehexagonal": "sh", "simplecubic": "sc", "c32": "omega",
+    "hexagonaldiamond": "lonsdaleite", "b1": "rocksalt", "nacl": "rocksalt", "b2": "cesiumchloride",
+    "cscl": "cesiumchloride", "b3": "zincblende", "sphalerite": "zincblende", "b4": "wurtzite", "b81": "nias",
+    "b8": "nias", "cuau": "l1_0", "c1": "fluorite", "c4": "rutile", "cu3au": "l1_2", "fe3al": "d0_3", "bif3": "d0_3",
+    "e21": "perovskite",
+}  # fmt: skip
+# (space group, elements, atoms in the primitive cell, kinds of sites) -> prototype
+FINGERPRINTS = {
+    (225, 1, 1, 1): "fcc", (229, 1, 1, 1): "bcc", (194, 1, 2, 1): "hcp", (194, 1, 4, 2): "dhcp", (223, 1, 8, 2): "a15",
+    (191, 1, 3, 2): "omega", (191, 1, 1, 1): "sh", (141, 1, 2, 1): "beta_sn", (221, 1, 1, 1): "sc",
+    (227, 1, 2, 1): "diamond", (194, 1, 4, 1): "lonsdaleite", (225, 2, 2, 2): "rocksalt",
+    (221, 2, 2, 2): "cesiumchloride", (216, 2, 2, 2): "zincblende", (186, 2, 4, 2): "wurtzite", (194, 2, 4, 2): "nias",
+    (123, 2, 2, 2): "l1_0", (225, 2, 3, 2): "fluorite", (136, 2, 6, 2): "rutile", (221, 2, 4, 2): "l1_2",
+    (225, 2, 4, 3): "d0_3", (221, 3, 5, 3): "perovskite",
 }  # fmt: skip
 
 
@@ -83,9 +197,7 @@ class Crystal:
         """Prototype name under which reference values are filed, also for a structure read from a file."""
         if self.prototype:
             return f"{self.label_formula()}:{self.prototype}"
-        number, formula = Symmetry(self.atoms).number, self.label_formula()
-        per_primitive = {229: "bcc", 225: "fcc", 227: "diamond", 194: "hcp"}
-        found = per_primitive.get(number) if len(self.elements) == 1 else None
+        formula, found = self.label_formula(), identify(self.atoms)
         return f"{formula}:{found}" if found else formula
 
     def label_formula(self) -> str:
@@ -113,22 +225,37 @@ def repeats(atoms: Atoms, length: float) -> tuple[int, int, int]:
     return tuple(int(np.ceil(length / h - 1e-9)) for h in heights)
 
 
+def identify(atoms: Atoms, symprec: float = 1e-4) -> str:
+    """Name of the prototype that the atoms are, within `symprec` (A); "" where it is none of the known ones."""
+    dataset = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec)
+    if dataset is None:
+        return ""
+    primitive = len(set(dataset.mapping_to_primitive.tolist()))
+    sites = len(set(dataset.crystallographic_orbits.tolist()))
+    return FINGERPRINTS.get((int(dataset.number), len(set(atoms.numbers.tolist())), primitive, sites), "")
+
+
+def find_prototype(text: str) -> str:
+    """Our name of a prototype in any common spelling ("L1_2", "beta-Sn", "B1"). Errors: OptionError."""
+    plain = {name.replace("_", ""): name for name in PROTOTYPES} | ALIASES
+    key = text.strip().lower().replace("-", "").replace("_", "").replace(" ", "")
+    if key not in plain:
+        hint = close_match(key, [*plain, *PROTOTYPES])
+        raise OptionError(f"unknown prototype {text!r}{hint}; known: {', '.join(sorted(PROTOTYPES))}")
+    return plain[key]
+
+
 def parse_proto(text: str) -> Crystal:
     """Crystal of "Formula:prototype" or "Formula:prototype:a" (lattice constant in A as first guess).
 
-    Errors: ValueError naming what is wrong and what is allowed.
+    Errors: OptionError (a ValueError) naming what is wrong and what is allowed.
     """
     parts = [p.strip() for p in text.split(":")]
     if len(parts) not in (2, 3) or not parts[0]:
         raise OptionError(f"{text!r} is no prototype; expected 'Mo:bcc', 'NaCl:rocksalt' or 'Si:diamond:5.43'")
-    formula, name = parts[0], parts[1].lower()
-    name = ALIASES.get(name, name)
-    if name not in PROTOTYPES:
-        raise OptionError(f"unknown prototype {parts[1]!r}; known: {', '.join(sorted(PROTOTYPES))}")
-    ase_name, count, cubic, _ = PROTOTYPES[name]
-    elements = re.findall(r"[A-Z][a-z]?", formula)
-    if len(elements) != count or any(e not in atomic_numbers for e in elements):
-        raise OptionError(f"{name} needs {count} element(s), got {formula!r}")
+    formula, name = parts[0], find_prototype(parts[1])
+    elements = _elements(formula, name)
+    a = None
     if len(parts) == 3:
         try:
             a = float(parts[2])
@@ -136,36 +263,80 @@ def parse_proto(text: str) -> Crystal:
             raise OptionError(f"lattice constant {parts[2]!r} of {text!r} is no number") from None
         if not 1.0 < a < 30.0:
             raise OptionError(f"lattice constant {a} A of {text!r} is outside 1 .. 30 A")
-    else:
-        a = guess_lattice_constant(elements, name)
-    ase_formula = f"{elements[0]}{elements[1]}2" if name == "fluorite" else "".join(elements)
-    primitive = bulk(ase_formula, ase_name, a=a)
-    conventional = np.eye(3, dtype=int)
-    if cubic:
-        cell = bulk(ase_formula, ase_name, a=a, cubic=True).cell.array
-        conventional = np.rint(cell @ np.linalg.inv(primitive.cell.array)).astype(int)
-    return Crystal(primitive, f"{formula}:{name}", name, conventional)
+    return prototype_crystal(elements, name, a, formula)
+
+
+def prototype_crystal(elements: list[str], name: str, a: float | None = None, formula: str = "") -> Crystal:
+    """The crystal of a prototype with the elements in its own order, a in A or the first guess."""
+    kind = PROTOTYPES[name]
+    atoms = kind.build(elements, guess_lattice_constant(elements, name) if a is None else a)
+    label = formula or "".join(e + (str(n) if n > 1 else "") for e, n in zip(elements, kind.counts, strict=True))
+    return Crystal(atoms, f"{label}:{name}", name, np.array(kind.conventional, dtype=int))
+
+
+def _elements(formula: str, name: str) -> list[str]:
+    """Elements in the order of the prototype's sites: by their numbers in the formula, else as written."""
+    counts = PROTOTYPES[name].counts
+    found = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
+    wanted = "".join("ABC"[k] + (str(n) if n > 1 else "") for k, n in enumerate(counts))
+    elements = [e for e, _ in found]
+    if "".join(e + n for e, n in found) != formula or len(set(elements)) != len(counts) or len(found) != len(counts):
+        raise OptionError(f"{name} needs {len(counts)} element(s) as in {wanted}, got {formula!r}")
+    for e in elements:
+        if e not in atomic_numbers:
+            raise OptionError(f"{name} needs {len(counts)} element(s); {e!r} in {formula!r} is none")
+    numbers = [int(n or 1) for _, n in found]
+    numbers = [n // math.gcd(*numbers) for n in numbers]
+    if sorted(numbers) != sorted(counts):
+        raise OptionError(f"{name} needs a formula like {wanted}, got {formula!r}")
+    if numbers != list(counts):  # Cu3Au and AuCu3 are the same
+        order = sorted(range(len(counts)), key=lambda k: counts[k])
+        given = sorted(range(len(counts)), key=lambda k: numbers[k])
+        elements = [elements[given[order.index(k)]] for k in range(len(counts))]
+    return elements
 
 
 def guess_lattice_constant(elements: list[str], prototype: str) -> float:
     """First guess in A: measured lattice constant or atomic volume of the element, else covalent radii."""
+    kind = PROTOTYPES[prototype]
     if len(elements) == 1:
-        z = atomic_numbers[elements[0]]
-        state = reference_states[z] or {}
+        state = reference_states[atomic_numbers[elements[0]]] or {}
         if state.get("symmetry") == prototype and "a" in state:
             return float(state["a"])
-        cells = {"fcc": 4, "bcc": 2, "sc": 1, "diamond": 8}
-        if state.get("symmetry") in cells or (state.get("symmetry") == "hcp" and "c/a" in state):
-            a = state["a"]
-            hexagonal = state["symmetry"] == "hcp"
-            volume = a**3 * 3**0.5 / 4 * state["c/a"] if hexagonal else a**3 / cells[state["symmetry"]]
-            if prototype in cells:
-                return float((cells[prototype] * volume) ** (1 / 3))
-            return float((volume * 2**0.5) ** (1 / 3))  # ideal hcp
-        radii = [covalent_radii[z]] * 2
+        volume = _atomic_volume(state)
+        if volume:
+            return lattice_constant(elements, prototype, kind.volume * volume)
+    unit = kind.build(elements, 1.0).repeat(2 if len(elements) > 1 else 3)
+    distance = unit.get_all_distances(mic=True)
+    unlike = unit.numbers[:, None] != unit.numbers[None, :]
+    pairs = unlike if len(elements) > 1 else distance > 1e-6
+    radii = covalent_radii[unit.numbers]
+    # The pair that touches first: the largest ratio of radii to distance among unlike neighbours.
+    ratio = np.where(pairs, (radii[:, None] + radii[None, :]) / np.where(pairs, distance, 1.0), 0.0)
+    return float(ratio.max())
+
+
+def lattice_constant(elements: list[str], prototype: str, volume: float) -> float:
+    """a in A that gives the prototype the volume per atom (A^3)."""
+    unit = PROTOTYPES[prototype].build(elements, 1.0)
+    return float((volume * len(unit) / unit.get_volume()) ** (1 / 3))
+
+
+def _atomic_volume(state: dict[str, Any]) -> float | None:
+    """Volume per atom in A^3 that the element would have as fcc, from its measured structure (ase.data)."""
+    a, symmetry = state.get("a"), state.get("symmetry")
+    basis = len(state.get("basis") or [0])
+    if a is None:
+        return None
+    if symmetry in ("fcc", "bcc", "sc", "diamond"):
+        volume = a**3 / {"fcc": 4, "bcc": 2, "sc": 1, "diamond": 8}[symmetry] / PROTOTYPES[symmetry].volume
+    elif symmetry == "hcp" and "c/a" in state:
+        volume = a**3 * 3**0.5 / 4 * state["c/a"]
+    elif symmetry == "bct" and "c/a" in state:
+        volume = a**3 * state["c/a"] / (2 * basis) / (1.1 if basis > 1 else 1.0)
     else:
-        radii = [covalent_radii[atomic_numbers[e]] for e in elements]
-    return float(BOND_TO_A[prototype] * sum(radii))
+        return None
+    return float(volume)
 
 
 def make_crystal(proto: str | None, structure: Atoms | str | Path | None) -> Crystal:

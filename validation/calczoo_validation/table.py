@@ -27,35 +27,45 @@ def make_table(report) -> Table:
     table.add_column("error", justify="right")
     table.add_column("unit")
     table.add_column("status")
-    for kind in KINDS:
+    names = list(dict.fromkeys(n for m in report.models for n in m.results))
+    known = {n: report.references(n) for n in names}
+    used = {
+        r["kind"] for m in report.models for n, result in m.results.items() for v in result.values
+        for r in known[n].get(v.name, [])
+    }  # fmt: skip
+    kinds = [k for k in KINDS if k in used]
+    for kind in kinds:
         table.add_column(kind, justify="right")
         table.add_column("dev.", justify="right")
     sources: dict[str, str] = {}
     for model in report.models:
-        for result in model.results.values():
-            _section(table, model, result, report.references(result.property), sources, len(report.models) > 1)
+        for name, result in model.results.items():
+            _section(table, model, result, known[name], kinds, sources, len(report.models) > 1)
     lines = [f"[{mark}] {text}" for text, mark in sources.items()]
     table.caption = escape("\n".join(lines)) if lines else None
     table.caption_justify = "left"
     return table
 
 
-def _section(table: Table, model, result, known: dict, sources: dict[str, str], several: bool) -> None:
+def _section(
+    table: Table, model, result, known: dict, kinds: list[str], sources: dict[str, str], several: bool
+) -> None:
     head = f"{result.title} ({model.label})" if several else result.title
     style = STYLES[result.status]
     table.add_section()
     badge = f"[{style}]{result.status}[/{style}]"
-    table.add_row(f"[bold]{escape(head)}[/bold]", "", "", f"[dim]{result.seconds:.1f} s[/dim]", badge)
+    time = f"[dim]{result.seconds:.1f} s[/dim]" if result.seconds else ""  # unknown in a report read without timings
+    table.add_row(f"[bold]{escape(head)}[/bold]", "", "", time, badge)
     for value in result.values:
         cells = []
-        for kind in KINDS:
+        for kind in kinds:
             ref = next((r for r in known.get(value.name, []) if r["kind"] == kind), None)
             if ref is None:
                 cells += ["", ""]
                 continue
             text = ref["source"] + (f", doi:{ref['doi']}" if ref["doi"] else f", {ref['url']}" if ref["url"] else "")
             mark = sources.setdefault(text, str(len(sources) + 1))
-            cells += [f"{ref['value']:g} [dim]{escape(f'[{mark}]')}[/dim]", show_percent(deviation(value.value, ref))]
+            cells += [f"{ref['value']:.6g} [dim]{escape(f'[{mark}]')}[/dim]", show_percent(deviation(value.value, ref))]
         style = STYLES[value.status]
         table.add_row(
             f"  {escape(value.label)}", show(value.value, value.error, value.unit), show_error(value.error, value.unit),

@@ -5,7 +5,9 @@
 The numerical error of C is |C(h) - C(2h)| / 3 (the h^2 term that the last step removes), plus the violation of the
 crystal's symmetry. Relaxed ions: each strained cell is relaxed until its forces have fallen to a thousandth of what the
 strain caused. With a tolerance as loose as those forces themselves no step is taken and the clamped constant comes back
-unnoticed; the status says so when the relaxation stops early.
+unnoticed. So the share of the forces that is left, s, counts: the relaxed constant still holds about s/(1 - s) of what
+the relaxation has gained so far, which goes into the error bar; where s is not small the gain itself is unknown, and
+the constants are flagged.
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ from ase.units import GPa
 from ..options import option
 from ..registry import Context, Output, Property
 from ..relax import relax
-from ..results import PropertyResult, Status
+from ..results import PropertyFailure, PropertyResult, Status
 from ..strain import strain_matrix, strained
 from ..symmetry import Symmetry
+from ._directions import cuts, extremes, values_along, words
+from ._elastic_fit import FIT_SOURCE, SYMPREC, constants, strain_series
 
 NO_FORCE = 1e-7  # eV/A, below this the symmetry leaves the ions no freedom
 VIOLATION_GATE = 0.01
 ERROR_GATE = 0.02
 BULK_GATE = 0.03
-STRAIN_SOURCE = "two strain magnitudes, symmetry violation"
+RICHARDSON = 5 / 3  # by which (4 C(h) - C(2h)) / 3 can enlarge errors of the two that have nothing in common
+STOP_GATE = 0.05  # share of the forces left above which relaxed constants are not trusted
+STRAIN_SOURCE = "two strain magnitudes, symmetry violation, forces left"
+SPREAD_SOURCE = "two strain magnitudes, forces left"
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,8 @@ def run(ctx: Context, result: PropertyResult) -> None:
     clamped, relaxed, info = _stresses(ctx, (h, 2 * h))
     symmetry = Symmetry(ctx.crystal.atoms)
     tensors = {"clamped": _tensor(clamped, h, symmetry), "relaxed": _tensor(relaxed, h, symmetry)}
-    stop = info["force_left"] / info["force_caused"] if info["force_caused"] > NO_FORCE else 0.0
-    gap = np.abs(tensors["relaxed"]["C"] - tensors["clamped"]["C"])
-    tensors["relaxed"]["error"] = tensors["relaxed"]["error"] + stop * gap
+    info["share_left"] = info["force_left"] / info["force_caused"] if info["force_caused"] > NO_FORCE else 0.0
+    _late(tensors, info["share_left"])
     result.settings.update(
         strains=[h, 2 * h], relaxation=f"forces below {ctx.options.relative_force:g} of those the strain causes",
         max_force_left_eV_A=info["force_left"], max_force_caused_eV_A=info["force_caused"],
@@ -59,6 +65,9 @@ def run(ctx: Context, result: PropertyResult) -> None:
     result.data["independent"] = [f"C{i + 1}{j + 1}" for i, j in names]
     _add_constants(result, names, tensors)
     _add_moduli(result, tensors["relaxed"])
+    violation = 100 * tensors["relaxed"]["violation"]
+    result.add("violation", "Symmetry violation", violation, "%", note="before symmetrisation")
+    _add_directions(result, tensors["relaxed"])
     _gates(ctx, result, names, tensors, info)
 
 
@@ -105,6 +114,15 @@ def _tensor(stress: np.ndarray, h: float, symmetry: Symmetry) -> dict:
     }  # fmt: skip
 
 
+def _late(tensors: dict[str, dict], share: float) -> None:
+    """Error of the relaxed constants from forces left: what a further relaxation would still gain if it went on so."""
+    relaxed = tensors["relaxed"]
+    gain = relaxed["C"] - tensors["clamped"]["C"]
+    rest = gain * (RICHARDSON * share / (1 - share) if share < 0.5 else 1.0)
+    relaxed["error"] = relaxed["error"] + np.abs(rest)
+    relaxed["variants"] = [relaxed["C_one_step"], relaxed["C"] + rest]
+
+
 def independent(c: np.ndarray, tolerance: float = 1e-6) -> list[tuple[int, int]]:
     """Entries (i, j) of the upper triangle that differ from zero and from all entries before them."""
     found: list[tuple[int, int]] = []
@@ -133,6 +151,7 @@ def voigt_reuss_hill(c: np.ndarray) -> dict[str, float]:
         "B": bulk, "G": shear, "E": 9 * bulk * shear / (3 * bulk + shear),
         "nu": (3 * bulk - 2 * shear) / (2 * (3 * bulk + shear)),
         "A_U": 5 * shear_v / shear_r + bulk_v / bulk_r - 6,
+        "B_voigt": bulk_v, "B_reuss": bulk_r, "G_voigt": shear_v, "G_reuss": shear_r,
     }  # fmt: skip
 
 
@@ -153,25 +172,68 @@ def _add_constants(result: PropertyResult, names, tensors) -> None:
                 value.flag(Status.SUSPICIOUS, "the two strain magnitudes disagree: forces are noisy or not smooth")
 
 
+def _spread(function, tensor: dict) -> float:
+    """How much a number made of the constants changes with each of the tensors that could be the true one as well."""
+    best = function(tensor["C"])
+    return float(np.sqrt(sum((function(c) - best) ** 2 for c in tensor["variants"])))
+
+
 def _add_moduli(result: PropertyResult, tensor: dict) -> None:
-    rich, one = voigt_reuss_hill(tensor["C"]), voigt_reuss_hill(tensor["C_one_step"])
     labels = {
         "B": ("Bulk modulus (Hill)", "GPa"), "G": ("Shear modulus (Hill)", "GPa"),
         "E": ("Young's modulus (Hill)", "GPa"), "nu": ("Poisson's ratio (Hill)", ""),
-        "A_U": ("Universal anisotropy", ""),
+        "A_U": ("Universal anisotropy", ""), "B_voigt": ("Bulk modulus (Voigt)", "GPa"),
+        "B_reuss": ("Bulk modulus (Reuss)", "GPa"), "G_voigt": ("Shear modulus (Voigt)", "GPa"),
+        "G_reuss": ("Shear modulus (Reuss)", "GPa"),
     }  # fmt: skip
+    values = voigt_reuss_hill(tensor["C"])
     for key, (label, unit) in labels.items():
-        result.add(key, label, rich[key], unit, error=abs(rich[key] - one[key]), error_source="two strain magnitudes")
-    low, low_one = lowest_eigenvalue(tensor["C"]), lowest_eigenvalue(tensor["C_one_step"])
+        error = _spread(lambda c, k=key: voigt_reuss_hill(c)[k], tensor)
+        result.add(key, label, values[key], unit, error=error, error_source=SPREAD_SOURCE)
     result.add(
-        "born", "Lowest stiffness eigenvalue", low, "GPa", error=abs(low - low_one),
-        error_source="two strain magnitudes", note="positive: elastically stable (Born)",
+        "born", "Lowest stiffness eigenvalue", lowest_eigenvalue(tensor["C"]), "GPa",
+        error=_spread(lowest_eigenvalue, tensor), error_source=SPREAD_SOURCE,
+        note="positive: elastically stable (Born)",
     )  # fmt: skip
-    result.add("violation", "Symmetry violation", 100 * tensor["violation"], "%", note="before symmetrisation")
+
+
+def _add_directions(result: PropertyResult, tensor: dict) -> None:
+    """Extremes over all directions; none for a crystal that is not stable, whose compliance means nothing."""
+    if lowest_eigenvalue(tensor["C"]) <= 0:
+        result.notes.append("No extremes over directions: the stiffness is not positive.")
+        return
+    found = extremes(tensor["C"])
+    along = {key: direction for key, (_, direction) in found.items()}
+    here = values_along(tensor["C"], along)
+    others = [values_along(c, along) for c in tensor["variants"] if lowest_eigenvalue(c) > 0]
+    labels = {
+        "E": ("Young's modulus", "GPa", 1.0), "G": ("shear modulus", "GPa", 1.0), "nu": ("Poisson's ratio", "", 1.0),
+        "beta": ("linear compressibility", "1/TPa", 1e3),
+    }  # fmt: skip
+    for key, (value, direction) in found.items():
+        what, unit, factor = labels[key.split("_")[0]]
+        size = "Smallest" if key.endswith("min") else "Largest"
+        error = factor * float(np.sqrt(sum((o[key] - here[key]) ** 2 for o in others)))
+        result.add(
+            key, f"{size} {what}", factor * value, unit, error=error, error_source=SPREAD_SOURCE,
+            note=f"along {words(direction)}" if key[0] in "En" or key.startswith("beta") else f"on {words(direction)}",
+        )  # fmt: skip
+    result.data["directions"] = along
+    result.data["young_cuts_GPa"] = cuts(tensor["C"])
 
 
 def _gates(ctx: Context, result: PropertyResult, names, tensors, info) -> None:
-    relaxed_names = [f"C{i + 1}{j + 1}" for i, j in names] + ["B", "G", "E", "nu", "A_U", "born"]
+    relaxed_names = [v.name for v in result.values if not v.name.endswith("_clamped") and v.name != "violation"]
+    if info["share_left"] > STOP_GATE:
+        result.flag(
+            Status.SUSPICIOUS,
+            f"{100 * info['share_left']:.0f} % of the forces that the strain causes are left: the relaxation was too "
+            "loose to tell relaxed constants from clamped ones; lower elastic.relative_force",
+            relaxed_names,
+        )
+        for value in result.values:  # the gain of the relaxation is what the error bar would be made of
+            if value.name in relaxed_names:
+                value.error, value.error_source = None, "no estimate: forces are left"
     if info["unrelaxed"]:
         result.flag(
             Status.UNCONVERGED,
@@ -203,6 +265,49 @@ def _gates(ctx: Context, result: PropertyResult, names, tensors, info) -> None:
             result.flag(Status.SUSPICIOUS, text, ("B",))
 
 
+def from_frames(frames: list, ctx: Context, result: PropertyResult) -> None:
+    """The same constants by least squares from reference frames that are small strains of one cell."""
+    reference, series = strain_series(frames, ctx.crystal)
+    symmetry = Symmetry(reference.atoms, SYMPREC)
+    kinds = {kind: sum(s.kind == kind for s in series) for kind in ("relaxed", "clamped", "either")}
+    wanted = [k for k in ("relaxed", "clamped") if kinds[k]] or ["relaxed"]
+    fits, problems = {}, []
+    for kind in wanted:
+        try:
+            fits[kind] = constants([s for s in series if s.kind in (kind, "either")], symmetry)
+        except PropertyFailure as failure:
+            problems.append(f"{kind} ions: {failure}")
+    if not fits:
+        raise PropertyFailure("; ".join(problems), Status.UNSUPPORTED)
+    first = next(iter(fits.values()))
+    names = independent(first["C"], 1e-4)
+    for kind, fit in fits.items():
+        result.data[kind] = {"C_GPa": fit["C"].tolist(), "error_GPa": fit["error"].tolist()}
+        for i, j in names:
+            tag = f"C{i + 1}{j + 1}"
+            name = tag if kind == "relaxed" else f"{tag}_clamped"
+            error = fit["error"][i, j]
+            value = result.add(
+                name, f"{tag}, {kind} ions", fit["C"][i, j], "GPa", error=error, error_source=FIT_SOURCE,
+                note=f"{fit['frames']} frames, strains up to {100 * fit['limit']:.0f} %",
+            )  # fmt: skip
+            if error > max(10 * ERROR_GATE * abs(fit["C"][i, j]), 5.0):
+                value.flag(Status.SUSPICIOUS, "the reference frames do not follow one elastic tensor closely")
+    result.data.update(space_group=f"{symmetry.symbol} ({symmetry.number})", frames=kinds)
+    result.data["independent"] = [f"C{i + 1}{j + 1}" for i, j in names]
+    result.settings.update(method="least squares over reference frames", unstrained_stress_GPa=first["stress0"])
+    if "relaxed" in fits:
+        fit = fits["relaxed"]
+        tensor = {"C": fit["C"], "variants": fit["variants"]}
+        _add_moduli(result, tensor)
+        _add_directions(result, tensor)
+    if not kinds["relaxed"]:
+        text = "no ion moves against the cell in any strained frame"
+        text += ": the frames with forces are clamped" if kinds["clamped"] else ", and none is pulled by a force"
+        result.notes.append(f"{text}; relaxed and clamped constants are the same only where the symmetry says so.")
+    result.notes.extend(problems)
+
+
 def plots(models):
     from ..plots import bars
 
@@ -228,17 +333,51 @@ def plots(models):
             marks.setdefault(ref["kind"], [None] * len(names))[k] = ref["value"]
     fig = bars(names, series, marks, "GPa")
     caption = "Bars: the model, with ions relaxed in the strained cell and clamped. Marks: reference values."
-    return [("elastic", "Elastic constants", caption, fig)]
+    out = [("elastic", "Elastic constants", caption, fig)]
+    if any(r.data.get("young_cuts_GPa") for _, r, _ in models):
+        caption = "Young's modulus (GPa) against the direction of the pull, in three planes of the Cartesian axes."
+        out.append(("young", "Young's modulus by direction", caption, _young_figure(models)))
+    return out
+
+
+def _young_figure(models):
+    from ..plots import COLOURS, figure
+
+    fig, axes = figure(7.0, 2.9, 3, subplot_kw={"projection": "polar"})
+    for k, (label, result, _) in enumerate(models):
+        for ax, (plane, values) in zip(axes, result.data.get("young_cuts_GPa", {}).items(), strict=False):
+            angle = np.linspace(0, 2 * np.pi, len(values))
+            ax.plot(angle, values, color=COLOURS[k % len(COLOURS)], lw=1.3, label=label)
+            ax.set_title(plane, fontsize=9)
+    for ax in axes:
+        ax.set_rmin(0)
+        ax.set_rticks(np.round(np.linspace(0, ax.get_rmax(), 5)[1:], -1))
+        ax.tick_params(labelsize=6.5)
+        ax.set_xticks(np.deg2rad([0, 90, 180, 270]))
+        ax.set_rlabel_position(45)
+        ax.grid(color="#cbd5e0", lw=0.5)
+    if len(models) > 1:
+        handles, names = axes[0].get_legend_handles_labels()
+        fig.legend(handles, names, frameon=False, loc="outside lower center", ncols=4, fontsize=8)
+    return fig
 
 
 PROPERTY = Property(
-    "elastic", "Elastic tensor", run, order=30, plots=plots, options=Options,
-    sources=("10.1088/0370-1298/65/5/307",),
+    "elastic", "Elastic tensor", run, from_frames=from_frames, order=30, plots=plots, options=Options,
+    sources=("10.1088/0370-1298/65/5/307", "10.1103/PhysRevLett.101.055504"), version=2,
     outputs=(
-        Output("C[1-6][1-6]*", "GPa", "elastic constants, relaxed and clamped"),
-        Output("[BGE]*", "GPa", "bulk, shear and Young's modulus"),
-        Output("nu*", "", "Poisson's ratio"),
-        Output("*", "", "anisotropy and other ratios"),
+        Output("C[1-6][1-6]", "GPa", "elastic constants with relaxed ions"),
+        Output("C[1-6][1-6]_clamped", "GPa", "elastic constants with clamped ions"),
+        Output("[BGE]", "GPa", "bulk, shear and Young's modulus of a polycrystal (Hill)"),
+        Output("[BG]_voigt", "GPa", "upper bound of the polycrystal's modulus"),
+        Output("[BG]_reuss", "GPa", "lower bound of the polycrystal's modulus"),
+        Output("nu", "", "Poisson's ratio of a polycrystal (Hill)"),
+        Output("A_U", "", "universal anisotropy, zero for an isotropic crystal"),
+        Output("born", "GPa", "lowest eigenvalue of the stiffness, positive in a stable crystal"),
+        Output("violation", "%", "how far the tensor breaks the crystal's symmetry before it is projected on it"),
+        Output("[EG]_m??", "GPa", "smallest and largest Young's and shear modulus over all directions"),
+        Output("nu_m??", "", "smallest and largest Poisson's ratio over all directions"),
+        Output("beta_m??", "1/TPa", "smallest and largest linear compressibility"),
     ),
     about="Stiffness against small strains. Relaxed ions is what experiments measure; clamped ions, where atoms only "
     "follow the cell, is reported beside it because the two are often confused.",
