@@ -7,7 +7,9 @@ from fnmatch import fnmatch
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import fcc111
 from ase.calculators.emt import EMT
+from ase.optimize import BFGS
 from ase.units import GPa
 from matscipy.dislocation import AnisotropicDislocation
 
@@ -272,14 +274,35 @@ def test_relaxed_energy_grows_as_elasticity_says(iron, kind):
     assert iron[f"{kind}_E_core"].error < 0.02
 
 
-# Y. Mishin et al., Phys. Rev. B 63, 224106 (2001), doi:10.1103/PhysRevB.63.224106: stacking fault 44.4 mJ/m^2
+def test_stacking_fault_is_the_one_of_an_independent_slab(copper):
+    """A free (111) slab made by ASE, its upper half moved to hcp sites, relaxed along its normal only by symmetry."""
+    a, planes, energies = 3.615, 18, []
+    for slip in (0, 1):
+        slab = fcc111("Cu", (1, 1, planes), a=a, vacuum=8.0)
+        slab.pbc = True
+        layer = np.rint((slab.positions[:, 2] - slab.positions[0, 2]) * 3**0.5 / a)
+        step = (slab.positions[1] - slab.positions[0])[:2]
+        slab.positions[:, :2] += slip * np.outer(layer > planes // 2, step)
+        slab.calc = eam("Cu_mishin1.eam.alloy")
+        BFGS(slab, logfile=None).run(fmax=1e-3, steps=100)
+        energies.append(slab.get_potential_energy())
+    fault = (energies[1] - energies[0]) / np.linalg.norm(np.cross(slab.cell[0], slab.cell[1])) * 16.0217663
+    assert copper["fault_energy"].value == pytest.approx(fault, rel=0.01)
+
+
 def test_copper_splits_into_partials_as_far_as_elasticity_says(copper):
-    assert copper["fault_energy"].value == pytest.approx(0.0444, abs=2e-4)
     assert copper["edge_splitting"].value == pytest.approx(copper["edge_splitting_elastic"].value, rel=0.15)
     assert copper["screw_splitting"].value == pytest.approx(copper["screw_splitting_elastic"].value, rel=0.25)
     assert copper["edge_splitting"].value > 2.5 * copper["screw_splitting"].value
     for kind in ("edge", "screw"):
         assert copper[f"{kind}_K_fit"].value == pytest.approx(copper[f"{kind}_K"].value, rel=0.1)
+
+
+# E. Clouet, Philos. Mag. 89 (2009), doi:10.1080/14786430902976794: edges of bcc iron are more stable on {110}
+# than on {112}.
+def test_edges_of_iron_prefer_110_planes(iron):
+    assert iron["edge110_E_core"].value < iron["edge112_E_core"].value - iron["edge112_E_core"].error
+    assert iron["edge110_K"].value < iron["edge112_K"].value
 
 
 def test_total_energies_give_the_same_core_as_energies_of_atoms():

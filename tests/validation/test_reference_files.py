@@ -141,6 +141,7 @@ def test_frames_go_through_the_same_protocol_as_the_calculator(tmp_path, emt_fra
         prop, key = name.split(".")
         assert own.values[prop][key][0]["value"] == pytest.approx(report[name].value, rel=tolerance), name
     assert own.level_of_theory == "EMT" and "eos" in own.results
+    assert "E0" in own.results["eos"] and "E0" not in own.values["eos"]  # its zero is a convention
     assert worst_severity(own.findings) in ("", "note")
     text = render(report)
     assert "Black: your reference." in text and text == render(Report.from_dict(report.to_dict()))

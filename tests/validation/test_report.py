@@ -120,8 +120,8 @@ def test_long_tables_fold_away_only_what_is_sound_and_without_reference():
     result = PropertyResult("p", "P")
     for k in range(60):
         result.add(f"x{k}", f"X {k}", float(k) + 0.5, "", status=Status.FAILED if k == 55 else Status.OK)
-    refs = {"x58": [{"kind": "PBE", "value": 1.0, "error": None, "short": "s", "source": "s", "doi": "", "url": "",
-                     "note": ""}]}  # fmt: skip
+    texts = dict.fromkeys(("unit", "short", "source", "doi", "url", "note"), "")
+    refs = {"x58": [{"kind": "PBE", "value": 1.0, "error": None, **texts}]}
     rows = single_table([("m", result)], refs, ["PBE"])
     assert len(rows["shown"]) == FOLD and len(rows["folded"]) == 60 - FOLD
     assert {"X 55", "X 58"} <= {r["label"] for r in rows["shown"]}

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.units import kB
 
 from .dynamics import Dynamics, Replica, compressibility, default_timestep
-from .dynamics_analysis import averaged_q6, shell_cutoff
+from .dynamics_analysis import averaged_q6, displacement_from_sites, shell_cutoff
 from .engine import Evaluator
 from .results import PropertyFailure, Status
 from .structures import Crystal
@@ -26,6 +26,7 @@ GROWTH = 1.6  # factor of the temperature per `steps` steps of the ramp
 FRICTION = 5.0  # 1/ps
 CLOSEST = 0.45  # of the nearest distance: atoms closer than this are an explosion
 MELTED = 0.45  # averaged q6 relative to the crystal's, below which no crystal is left
+FORGET = 1.1  # times the temperature where the crystal is lost: where the melt forgets its lattice
 LIQUID = 0.75  # of the temperature where fast heating loses the crystal: a safe liquid
 
 
@@ -149,13 +150,38 @@ def melt(ctx, crystal: Crystal, natoms: int, steps: int, timestep: float = 0.0, 
             Status.SUSPICIOUS,
         )
     out.melted_at = len(out.order) - 4
-    out.temperature, out.liquid = out.temperatures[out.melted_at], state.atoms.copy()
+    out.temperature = out.temperatures[out.melted_at]
+    _forget(ctx, run, atoms, out, steps)
+    out.liquid = state.atoms.copy()
     return out
+
+
+def _forget(ctx, run: Dynamics, atoms: Atoms, out: Melt, steps: int) -> None:
+    """Hold the melt above where the crystal was lost until the atoms have left their old places: a small cell that
+    remembers its lattice freezes again."""
+    state = run.states[0]
+    run.set_temperature(FORGET * out.temperature)
+    travelled = 0.0
+    for _ in range(12):
+        run.run(max(10, steps // 4), every=max(10, steps // 4))
+        if not state.alive:
+            raise PropertyFailure(
+                f"the melt was lost at {FORGET * out.temperature:.0f} K: {state.trace.reason}", Status.UNSTABLE
+            )
+        away = displacement_from_sites(state.atoms.positions, state.atoms.cell.array, atoms.positions, atoms.cell.array)
+        travelled = float(np.sqrt((away**2).mean())) / out.nearest
+        if travelled > 1.2:
+            return
+    raise PropertyFailure(
+        f"the atoms of the melt travelled {travelled:.2f} nearest distances only in {3 * steps} steps at "
+        f"{FORGET * out.temperature:.0f} K: glassy, or not molten; raise heating_steps",
+        Status.UNCONVERGED,
+    )
 
 
 def ramp_steps(steps: int) -> int:
     """Most steps that `melt` may take with this setting."""
-    return int(np.ceil(np.log(TOP / START) / np.log(GROWTH) * steps))
+    return int(np.ceil(np.log(TOP / START) / np.log(GROWTH) * steps)) + 3 * steps
 
 
 def liquid_temperature(melted: Melt) -> float:

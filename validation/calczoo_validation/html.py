@@ -121,7 +121,8 @@ def _coverage(report: Report, names: list[str], shown: list[str]) -> list[dict[s
         sound, numbers = sum(x["ok"] for x in c), sum(x["numbers"] for x in c)
         empty = sum(not x["numbers"] for x in c)
         tip = f"{empty} of {len(c)} properties without a number" if empty else "every property has numbers"
-        total.append({"text": f"{sound} of {numbers}", "status": "", "title": tip})
+        text = f"{sound} of {numbers}" + (f", {empty} without any" if empty else "")
+        total.append({"text": text, "status": "", "title": tip})
     return [*rows, {"title": "All numbers", "anchor": "", "cells": total}] if rows else []
 
 
@@ -179,7 +180,7 @@ def _comparison(report: Report, colour_of: dict[str, str]) -> dict[str, Any] | N
             tied = sum(o.place == s.place for o in found.standings) > 1
             out["standings"].append({
                 "place": f"{s.place}{' (tie)' if tied else ''}", "label": s.label, "colour": colour_of[s.label],
-                "coverage": f"{s.usable} of {s.total}", "missing": ", ".join(s.missing), "best": s.place == best,
+                "coverage": f"{s.usable} of {s.total}", "missing": _names(s.missing), "best": s.place == best,
                 "mean": _percent(s.mean), "median": _percent(s.median), "span": _span(s.low, s.high, 100, " %"),
                 "rank": "not compared" if s.rank is None else str(s.rank),
             })  # fmt: skip
@@ -205,12 +206,25 @@ def _comparison(report: Report, colour_of: dict[str, str]) -> dict[str, Any] | N
     return out
 
 
+def _names(missing: list[str], most: int = 8) -> str:
+    """A list of names, cut where it gets long."""
+    more = f" and {len(missing) - most} more" if len(missing) > most else ""
+    return ", ".join(missing[:most]) + more
+
+
+def _digits(x: float) -> str:
+    """Three digits, without exponents for large numbers."""
+    return f"{x:.0f}" if abs(x) >= 1000 else f"{x:.3g}"
+
+
 def _pair_row(p, factor: float, unit: str) -> dict[str, Any]:
     winner = p.first if p.difference < 0 else p.second
     few = p.low is None
     verdict_text = f"too few to tell ({p.n})" if few else "tie" if p.tie else f"{winner} is nearer"
+    sign = "+" if p.difference > 0 else ""
     return {
-        "first": p.first, "second": p.second, "difference": f"{factor * p.difference:+.3g}{unit}".replace("-", "−"),
+        "first": p.first, "second": p.second,
+        "difference": f"{sign}{_digits(factor * p.difference)}{unit}".replace("-", "−"),
         "span": _span(p.low, p.high, factor, unit), "wins": f"{p.wins} of {p.n}", "verdict": verdict_text, "tie": p.tie,
         "wins_span": f"{100 * p.wins_low:.0f} to {100 * p.wins_high:.0f} % of the time",
     }  # fmt: skip
@@ -221,7 +235,7 @@ def _percent(x: float | None) -> str:
 
 
 def _span(low: float | None, high: float | None, factor: float, unit: str) -> str:
-    return "" if low is None else f"{factor * low:.3g} to {factor * high:.3g}{unit}".replace("-", "−")
+    return "" if low is None else f"{_digits(factor * low)} to {_digits(factor * high)}{unit}".replace("-", "−")
 
 
 # -- properties ------------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def solve_all(evaluator: Any, cells: Sequence[Supercell]) -> None:
 def frequencies(phonon: Any, q: Any, direction: Any = None) -> np.ndarray:
     """(n, 3 atoms) THz; `direction` is that from which Gamma is approached, for ions with charges."""
     phonon.run_qpoints(q, nac_q_direction=direction)
-    return np.array(phonon.get_qpoints_dict()["frequencies"])
+    return np.array(phonon.qpoints.frequencies)
 
 
 def band_path(phonon: Any) -> dict:
@@ -179,11 +179,11 @@ def segments(path: dict, points: int) -> list[np.ndarray]:
 def bands(phonon: Any, path: dict, points: int) -> dict[str, Any]:
     """Frequencies (THz) along the path, one list per segment, with labels at its ends. Plain data."""
     phonon.run_band_structure(segments(path, points))
-    got = phonon.get_band_structure_dict()
+    got = phonon.band_structure
     return {
         "labels": [[short(a), short(b)] for a, b in path["path"]],
-        "distances": [np.round(d, 6).tolist() for d in got["distances"]],
-        "frequencies": [np.round(f, 5).tolist() for f in got["frequencies"]],
+        "distances": [np.round(d, 6).tolist() for d in got.distances],
+        "frequencies": [np.round(f, 5).tolist() for f in got.frequencies],
     }
 
 
@@ -228,15 +228,15 @@ def thermal_table(phonon: Any, mesh: float, temperatures: np.ndarray) -> dict[st
     with quiet():
         phonon.run_mesh(mesh, is_gamma_center=True)
         phonon.run_thermal_properties(temperatures=temperatures, exclude_gamma_acoustic=True)
-    table, grid = phonon.get_thermal_properties_dict(), phonon.get_mesh_dict()
-    f, w = np.array(grid["frequencies"]), np.array(grid["weights"], dtype=float)
+    table, grid = phonon.thermal_properties, phonon.mesh
+    f, w = np.array(grid.frequencies), np.array(grid.weights, dtype=float)
     w = w / w.sum()
-    acoustic = np.abs(grid["qpoints"]).max(axis=1) < 1e-9  # zero by the sum rule, whatever sign the rounding gave
+    acoustic = np.abs(grid.qpoints).max(axis=1) < 1e-9  # zero by the sum rule, whatever sign the rounding gave
     bad = np.where(acoustic[:, None], np.sort(f, axis=1) < -0.05, f < -1e-3)
     return {
-        "free_energy": np.array(table["free_energy"]) * KJ_MOL / n,
-        "entropy": np.array(table["entropy"]) * KJ_MOL / 1e3 / n,
-        "heat_capacity": np.array(table["heat_capacity"]) * KJ_MOL / 1e3 / n,
+        "free_energy": np.array(table.free_energy) * KJ_MOL / n,
+        "entropy": np.array(table.entropy) * KJ_MOL / 1e3 / n,
+        "heat_capacity": np.array(table.heat_capacity) * KJ_MOL / 1e3 / n,
         "second_moment": np.array(w @ (np.sign(f) * f**2).mean(axis=1)),
         "left_out": np.array(w @ bad.mean(axis=1)),
     }

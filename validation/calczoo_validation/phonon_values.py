@@ -159,8 +159,8 @@ def _density(cell: Supercell, ctx: Context, result: PropertyResult) -> None:
 
 def _keep_dos(phonon, result: PropertyResult) -> None:
     phonon.run_total_dos()
-    dos = phonon.get_total_dos_dict()
-    f, g = np.array(dos["frequency_points"]), np.array(dos["total_dos"]) / len(phonon.primitive)
+    dos = phonon.total_dos
+    f, g = np.array(dos.frequency_points), np.array(dos.dos) / len(phonon.primitive)
     result.data["dos"] = {"frequency": np.round(f, 4).tolist(), "dos": np.round(g, 5).tolist()}
 
 
@@ -226,8 +226,7 @@ def _stability(cell: Supercell, path: dict, ctx: Context, result: PropertyResult
     on_path = np.concatenate([np.array(f) for f in result.data["bands"]["frequencies"]])
     phonon, points = cell.use(0), cell.exact_points()
     phonon.run_qpoints(points, with_eigenvectors=True)
-    got = phonon.get_qpoints_dict()
-    exact = np.array(got["frequencies"])
+    exact, vectors = np.array(phonon.qpoints.frequencies), np.array(phonon.qpoints.eigenvectors)
     lowest, highest = float(min(on_path.min(), exact.min())), float(max(on_path.max(), exact.max()))
     error, source = result.data["frequency_error"], cell.source
     top = float(on_path.max())
@@ -244,7 +243,7 @@ def _stability(cell: Supercell, path: dict, ctx: Context, result: PropertyResult
     )  # fmt: skip
     result.data["lowest_at_exact_points"] = float(exact.min())
     if bad.any():
-        result.data["imaginary"] = _describe(phonon, path, points, exact, np.array(got["eigenvectors"]), bad)
+        result.data["imaginary"] = _describe(phonon, path, points, exact, vectors, bad)
     if highest > 130 or highest <= 0:
         result.flag(Status.SUSPICIOUS, f"the highest frequency is {highest:.1f} THz")
     return limit

@@ -24,6 +24,7 @@ from .engine import Evaluator
 from .lint import Finding, in_order, lint_frames, lint_values
 from .lint_frames import level_of
 from .options import General, resolve
+from .references import NO_COMMON_ZERO
 from .registry import Context, Property, all_properties
 from .results import PropertyFailure, PropertyResult, Status
 from .store import plain
@@ -170,8 +171,11 @@ def _values(path: Path, crystal: Crystal | None) -> OwnReference:
     for key, entry in data.items():
         if "." in key:
             prop, value_name = _checked_name(key, entry, known, name)
+            if key in NO_COMMON_ZERO:
+                own.notes.append(f"{key} is not compared: the zero of energy is a convention of each code.")
+                continue
             own.values.setdefault(prop, {})[value_name] = [_entry(entry, heads, own)]
-    if not own.values:
+    if not own.values and not own.notes:
         raise DataError(f"{name}: no values; write them as \"elastic.C11\": {{\"value\": 466, \"unit\": \"GPa\"}}")
     return own
 
@@ -273,6 +277,8 @@ def _take(result: PropertyResult, own: OwnReference) -> None:
     doubtful = []
     for v in result.values:
         if v.value is None or v.status in (Status.FAILED, Status.UNSUPPORTED):
+            continue
+        if f"{result.property}.{v.name}" in NO_COMMON_ZERO:
             continue
         if v.status is not Status.OK:
             doubtful.append(f"{v.label} {v.status}: {v.reason}")

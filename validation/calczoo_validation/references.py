@@ -15,7 +15,8 @@ ABOUT = {
     "DFT": "density-functional theory, another functional", "experiment": "measured",
     "paper": "computed with this potential by its authors",
 }  # fmt: skip
-ENTRY_KEYS = ("value", "unit", "kind", "source", "short", "doi", "url", "note", "error")
+# Energies whose zero every code and potential puts where it likes: never compared with a reference.
+NO_COMMON_ZERO = ("lattice.energy", "eos.E0")
 
 
 @cache

@@ -17,7 +17,7 @@ import numpy as np
 from ase.units import kB
 
 from ..dynamics import Dynamics, Replica
-from ..dynamics_analysis import mean_error, square_displacements
+from ..dynamics_analysis import averaged_q6, mean_error, square_displacements
 from ..dynamics_melt import CLOSEST, FRICTION, block, budget, liquid_temperature, melt, ramp_steps
 from ..options import option
 from ..registry import Context, Output, Property
@@ -26,6 +26,7 @@ from ..results import PropertyFailure, PropertyResult, Status
 WINDOW = (0.15, 0.5)  # of the run: lags of the fit
 BLOCKS = 3  # slopes in time per replica
 MOVED = 0.5  # of the nearest distance, rms over the longest lag: less is no liquid on this time scale
+ORDERED = 0.6  # of the crystal's averaged q6: more is no liquid
 EXPONENT = (0.75, 1.25)  # of MSD ~ t^a in the window
 SMALLER = 0.4  # atoms of the second size, relative
 
@@ -114,10 +115,16 @@ def _size(ctx: Context, result: PropertyResult, melted, temperatures: list[float
     every = max(2, s.steps // 100)
     with ctx.progress.step("diffusion at constant energy", s.steps):
         production.run(s.steps, every=every, frames_every=every, on_step=ctx.progress.update)
-    rows = []
+    rows, crystal = [], ctx.crystal.atoms.repeat(4)
+    solid = float(averaged_q6(crystal.positions, crystal.cell.array, melted.cutoff).mean())
     for k, t in enumerate(temperatures):
         group = production.states[k * s.replicas : (k + 1) * s.replicas]
         rows.append(_analyse(group, t, every * melted.timestep * 1e-3, melted.nearest))
+        order = [averaged_q6(x.atoms.positions, x.atoms.cell.array, melted.cutoff).mean() for x in group if x.alive]
+        rows[-1]["q6"] = round(float(max(order)), 4)
+        if max(order) > ORDERED * solid:
+            why = f"crystalline bond order (q6 = {max(order):.2f}, crystal {solid:.2f}): no liquid at {t:.0f} K"
+            rows[-1]["flags"].append(why)
     return rows
 
 

@@ -94,15 +94,14 @@ def volumes(ctx: Context, steps, result: PropertyResult):
 def mesh_points(phonon, length: float) -> tuple[np.ndarray, np.ndarray]:
     """Irreducible q points of a Gamma-centred mesh and their weights (sum 1)."""
     phonon.run_mesh(length, is_gamma_center=True)
-    got = phonon.get_mesh_dict()
-    weights = np.array(got["weights"], dtype=float)
-    return np.array(got["qpoints"]), weights / weights.sum()
+    weights = np.array(phonon.mesh.weights, dtype=float)
+    return np.array(phonon.mesh.qpoints), weights / weights.sum()
 
 
 def matrices(phonon, q: np.ndarray) -> np.ndarray:
     """(n, 3N, 3N) dynamical matrices at the q points, THz^2."""
     phonon.run_qpoints(q, with_dynamical_matrices=True)
-    return np.array(phonon.get_qpoints_dict()["dynamical_matrices"]) * phonon.unit_conversion_factor**2
+    return np.array(phonon.qpoints.dynamical_matrices) * phonon.unit_conversion_factor**2
 
 
 def perturbed(d0: np.ndarray, slope: np.ndarray, tolerance: float = 1e-5) -> tuple[np.ndarray, np.ndarray]:

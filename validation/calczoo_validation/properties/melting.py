@@ -245,12 +245,12 @@ def _next_window(points: list[dict], k: int) -> tuple[tuple[float, float], bool]
     return (middle * (1 - NARROW), middle * (1 + NARROW)), True
 
 
-def _zero(points: list[dict], width: float = 0.2) -> tuple[float, float, float, int]:
+def _zero(points: list[dict], width: float = 0.13) -> tuple[float, float, float, int]:
     """T_m, its error, slope dv/dT and number of points of a weighted line through the points within `width` of it."""
     t, v, e = (np.array([p[key] for p in points], dtype=float) for key in ("T", "v", "error"))
     # start where the sum of misplaced signs is least: growth should lie below, shrinkage above
     cuts = np.concatenate([[t.min()], (t[:-1] + t[1:]) / 2, [t.max()]]) if len(t) > 1 else t
-    wrong = [float((np.clip(v, 0, None)[t > c] ).sum() + (np.clip(-v, 0, None)[t < c]).sum()) for c in cuts]
+    wrong = [float((np.clip(v, 0, None)[t > c]).sum() + (np.clip(-v, 0, None)[t < c]).sum()) for c in cuts]
     tm = float(cuts[int(np.argmin(wrong))])
     for _ in range(20):
         near = np.abs(t / tm - 1) <= width
