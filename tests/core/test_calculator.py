@@ -393,6 +393,6 @@ def test_repeated_batch_from_several_threads():
     frames = [[copper(0.01 * (k + 1)), copper(0.02 * (k + 1))] for k in range(12)]
     with ThreadPoolExecutor(4) as pool:
         got = list(pool.map(batch.evaluate, frames * 3))
-    for structures, results in zip(frames * 3, got, strict=True):
-        for atoms, one in zip(structures, results, strict=True):
+    for cells, results in zip(frames * 3, got, strict=True):
+        for atoms, one in zip(cells, results, strict=True):
             assert one["energy"] == pytest.approx(ZooCalculator(Toy()).get_potential_energy(atoms), rel=1e-12)

@@ -42,6 +42,12 @@ def test_error_of_a_correlated_series(rng):
     assert not mean_error(series[0][:50])[2], "50 samples are less than ten correlation times"
 
 
+def test_round_off_of_a_constant_is_no_correlation(rng):
+    series = 0.2281258 + 1e-16 * np.cumsum(rng.standard_normal(200))
+    assert correlation_time(series) == 0.5
+    assert mean_error(series)[2]
+
+
 def test_error_of_several_series_includes_their_scatter(rng):
     series = [rng.standard_normal(400) * 0.01 + shift for shift in (0.0, 1.0, -1.0, 0.5)]
     mean, error, _ = mean_error(series)

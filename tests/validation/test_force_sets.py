@@ -70,7 +70,7 @@ def test_phonopy_examples_are_those_of_phonopy(name):
         assert point["frequencies"] == pytest.approx(frequencies(own, [point["q"]])[0], abs=1e-4), label
     assert (own.nac_params is not None) == (folder / "BORN").exists() == any("_LO" in v.name for v in result.values)
     temperatures = np.array([0.0, 300.0])
-    ours = thermal_table(read_folder(folder).phonon, 9.0, temperatures)
+    ours = thermal_table(read_folder(folder).use(0), 9.0, temperatures)
     with quiet():
         own.run_mesh(9.0, is_gamma_center=True)
         own.run_thermal_properties(temperatures=temperatures, exclude_gamma_acoustic=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
 
 from calczoo_validation import Context, Evaluator, Status, parse_proto, validate
 from calczoo_validation.jobs import run_property

@@ -1,7 +1,7 @@
 """Every property on calculators of every kind: ASE's own one by one, without stress, and the zoo's in batches.
 
-Numbers are checked elsewhere; here each property must end with numbers of the declared units or with a reason that is no
-programming error.
+Numbers are checked elsewhere; here each property must end with numbers of the declared units, or with a reason that is
+no programming error.
 """
 
 from __future__ import annotations
@@ -46,10 +46,13 @@ def run(calculator, proto, name):
 SLOW = ("conductivity", "diffusion", "liquid", "md", "melting")  # also in the mode smoke
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(p.name, marks=pytest.mark.slow if p.name in SLOW else ()) for p in PROPERTIES if p.input == "crystal"],
-)
+def crystal_properties():
+    """Every property of a crystal; those that take long are marked."""
+    names = [p.name for p in PROPERTIES if p.input == "crystal"]
+    return [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in names]
+
+
+@pytest.mark.parametrize("name", crystal_properties())
 def test_a_model_of_the_zoo_in_batches(name):
     result = check(run(get_calculator("snap:Mo"), "Mo:bcc", name), name)
     assert result.values or result.status is Status.UNSUPPORTED

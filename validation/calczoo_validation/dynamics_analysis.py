@@ -25,7 +25,7 @@ def correlation_time(series: np.ndarray) -> float:
     """Integrated autocorrelation time 1/2 + sum rho(t), in samples; at least 1/2 (uncorrelated samples)."""
     x = np.asarray(series, dtype=float) - np.mean(series)
     n = len(x)
-    if n < 4 or not np.any(x):
+    if n < 4 or np.ptp(x) <= 1e-10 * max(1e-6, abs(float(np.mean(series)))):  # constant up to round-off
         return 0.5
     spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2
     rho = np.fft.irfft(spectrum)[:n]

@@ -99,7 +99,6 @@ def _both(phonon: Any) -> Supercell:
     raw = np.array(phonon.force_constants)
     cell.take(raw)
     cell.constants.append(raw)
-    cell.use(0)
     return cell
 
 

@@ -8,6 +8,7 @@ J. Phys. Soc. Jpn. 92, 012001 (2023), doi:10.7566/JPSJ.92.012001.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -73,6 +74,7 @@ class Supercell:
         self.moved: list[list[Atoms]] = []
         self.constants: list[np.ndarray] = []
         self.drift = 0.0
+        self._ready: dict[int, tuple[Any, Any]] = {}
         with quiet():
             for distance in self.distances:
                 phonon.generate_displacements(distance=distance)
@@ -108,9 +110,13 @@ class Supercell:
         self.constants.append(self.phonon.force_constants.copy())
 
     def use(self, k: int) -> Any:
-        """The phonopy object with force constants number k."""
-        self.phonon.force_constants = self.constants[k]
-        return self.phonon
+        """A phonopy object with force constants number k, kept: the field of charges is costly to prepare."""
+        charges = self.phonon.nac_params
+        if k not in self._ready or self._ready[k][0] is not charges:
+            phonon = copy.copy(self.phonon)  # shares the cells; force constants and results are its own
+            phonon.force_constants = self.constants[k]
+            self._ready[k] = charges, phonon
+        return self._ready[k][1]
 
     def is_exact(self, q) -> bool:
         """Whether q is commensurate with the supercell, where force constants leave nothing to interpolate."""

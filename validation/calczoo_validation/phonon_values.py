@@ -70,7 +70,6 @@ def _variants(cells: list[Supercell], measure) -> tuple[Any, Any]:
     error = main.scale * np.abs(others[1] - best) if len(others) > 1 else np.zeros_like(best)
     if len(cells) > 1:
         error = error + np.abs(measure(cells[-2].use(0)) - best)
-    main.use(0)
     return best, error
 
 
@@ -173,7 +172,7 @@ def _thermal(cell: Supercell, ctx: Context, result: PropertyResult) -> None:
     twice = thermal_table(cell.use(other), mesh, temperatures)
     coarse = thermal_table(cell.use(0), 0.7 * mesh, temperatures)
     best = thermal_table(cell.use(0), mesh, temperatures)
-    _keep_dos(cell.phonon, result)
+    _keep_dos(cell.use(0), result)
     keys = ("free_energy", "entropy", "heat_capacity")
     result.data["thermal"] = {"temperature": temperatures.tolist(), **{k: best[k].tolist() for k in keys}}
     result.data["modes_left_out"] = round(float(best["left_out"]), 6)
@@ -211,7 +210,6 @@ def _moment_temperature(table: dict) -> float | None:
 
 def _elastic_temperature(cell: Supercell, result: PropertyResult) -> None:
     got = [elastic_debye(cell.use(k)) for k in range(len(cell.constants))]
-    cell.use(0)
     if any(g is None for g in got):
         return
     result.add(

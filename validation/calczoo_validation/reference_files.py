@@ -118,7 +118,7 @@ def reference_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "calczoo reference values",
         "type": "object", "properties": {k: {**text, "description": v} for k, v in HEAD_KEYS.items()},
-        "patternProperties": {r"^[a-z0-9_]+\.[A-Za-z0-9_]+$": entry}, "additionalProperties": False,
+        "patternProperties": {r"^[a-z0-9_]+\.\S+$": entry}, "additionalProperties": False,
     }  # fmt: skip
 
 

@@ -301,6 +301,8 @@ def from_frames(frames: list, ctx: Context, result: PropertyResult) -> None:
         tensor = {"C": fit["C"], "variants": fit["variants"]}
         _add_moduli(result, tensor)
         _add_directions(result, tensor)
+    if symmetry.number < 195:
+        result.notes.append("The constants are in the axes of the unstrained reference frame.")
     if not kinds["relaxed"]:
         text = "no ion moves against the cell in any strained frame"
         text += ": the frames with forces are clamped" if kinds["clamped"] else ", and none is pulled by a force"

@@ -34,6 +34,7 @@ GUESS = 0.62  # of that temperature: near the melting point, in the mean over po
 FIRST = (0.72, 1.28)  # span of the first round about the guess
 NARROW = 0.10  # half-width of the second round
 INSIDE = (0.2, 0.75)  # solid fractions between which both phases are there
+WARM_UP = 1.2  # ps before the copies are made
 SETTLE = 0.8  # ps in which heat and the order at the interfaces settle
 EVERY = 20  # steps between counts of crystalline atoms
 WIDE = 0.08  # relative error of T_m above which it is not converged
@@ -45,7 +46,7 @@ class Options:
     atoms: int = option(700, "atoms of the two-phase cell, about", smoke=300, full=4000, low=100, high=10**6)
     temperatures: int = option(4, "temperatures of a round, side by side", full=7, low=3, high=32)
     rounds: int = option(3, "rounds at most; it ends with a narrow one about the zero", smoke=2, low=1, high=8)
-    steps: int = option(1400, "steps of a round; half as many in the first", smoke=400, full=20000, low=100)
+    steps: int = option(1200, "steps of a round", smoke=400, full=20000, low=100)
     heating_steps: int = option(
         600, "steps in which heating adds 60 % to the temperature", smoke=300, full=2000, low=50
     )
@@ -59,7 +60,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
     cell = _long_cell(ctx, s.atoms)
     cost = (ramp_steps(s.heating_steps) + len(EXPANSION) * s.heating_steps) * len(block(ctx.crystal, small))
     cost += len(cell) * (
-        s.heating_steps * 1.5 + s.temperatures * (s.steps // 2 + (s.rounds - 1) * s.steps)
+        s.heating_steps * 1.5 + s.temperatures * s.rounds * s.steps
     )
     budget(1, cost, s.max_atom_steps, "the melting point")
     with ctx.progress.step("melting the crystal"):
@@ -71,7 +72,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
     points, window = [], (guess * FIRST[0], guess * FIRST[1])
     for k in range(s.rounds):
         temperatures = np.linspace(*window, s.temperatures)
-        new = _round(ctx, melted, start, expansion, guess, temperatures, threshold, s.steps if k else s.steps // 2, k)
+        new = _round(ctx, melted, start, expansion, guess, temperatures, threshold, k)
         points += new
         window, bracketed = _next_window(points, k)
         if bracketed and k and all(p["weight"] for p in new):
@@ -159,6 +160,7 @@ def _two_phases(ctx: Context, melted: Melt, cell: Atoms, guess: float, expansion
     state = dynamics.states[0]
     if not state.alive:
         raise PropertyFailure(f"the melt beside the crystal did not survive: {state.trace.reason}", Status.UNSTABLE)
+    state = _warm_up(ctx, melted, state, guess)
     perfect = float(averaged_q6(cell.positions, cell.cell.array, melted.cutoff).mean())
     liquid = perfect * float(np.mean(melted.order[-3:]))
     warm = perfect * float(np.interp(guess, melted.temperatures, melted.order))
@@ -175,8 +177,24 @@ def _two_phases(ctx: Context, melted: Melt, cell: Atoms, guess: float, expansion
     return state.atoms.copy(), threshold
 
 
-def _round(ctx, melted, start, expansion, guess, temperatures, threshold, steps, k) -> list[dict]:
+def _warm_up(ctx: Context, melted: Melt, state, guess: float):
+    """All atoms free at the first guess: the crystal, held on its sites so far, and the interfaces come to temperature."""
+    warm = Replica(
+        state.atoms, guess, melted.timestep, FRICTION, 0.0, (False, False, True), melted.compressibility, 0.15,
+        closest=CLOSEST * melted.nearest, seed=(ctx.general.seed, 845), label="crystal and melt",
+    )  # fmt: skip
+    dynamics = Dynamics(ctx.evaluator, [warm])
+    steps = int(WARM_UP * 1e3 / melted.timestep)
+    with ctx.progress.step("warming the crystal beside the melt", steps):
+        dynamics.run(steps, every=50, on_step=ctx.progress.update)
+    if not dynamics.states[0].alive:
+        raise PropertyFailure(f"crystal and melt did not survive: {dynamics.traces[0].reason}", Status.UNSTABLE)
+    return dynamics.states[0]
+
+
+def _round(ctx, melted, start, expansion, guess, temperatures, threshold, k) -> list[dict]:
     """Interface speeds at some temperatures."""
+    steps = ctx.options.steps
     replicas = []
     for m, t in enumerate(temperatures):
         atoms = start.copy()
@@ -245,7 +263,7 @@ def _next_window(points: list[dict], k: int) -> tuple[tuple[float, float], bool]
     return (middle * (1 - NARROW), middle * (1 + NARROW)), True
 
 
-def _zero(points: list[dict], width: float = 0.13) -> tuple[float, float, float, int]:
+def _zero(points: list[dict], width: float = 0.16) -> tuple[float, float, float, int]:
     """T_m, its error, slope dv/dT and number of points of a weighted line through the points within `width` of it."""
     t, v, e = (np.array([p[key] for p in points], dtype=float) for key in ("T", "v", "error"))
     # start where the sum of misplaced signs is least: growth should lie below, shrinkage above
@@ -261,11 +279,25 @@ def _zero(points: list[dict], width: float = 0.13) -> tuple[float, float, float,
         if b >= 0:
             return tm, float("inf"), float(b), int(near.sum())
         new = float(np.clip(tm - a / b, t.min(), t.max()))
-        error = float(np.sqrt(errors[0, 0]) / abs(b))
+        error = max(float(np.sqrt(errors[0, 0]) / abs(b)), _jackknife(t[near] - tm, v[near], e[near]))
         if abs(new - tm) < 1e-3:
             break
         tm = 0.5 * (tm + new)
     return tm, error, float(b), int(near.sum())
+
+
+def _jackknife(x: np.ndarray, y: np.ndarray, sigma: np.ndarray) -> float:
+    """Error of the zero of the line from leaving out one point at a time: sees scatter beyond the points' errors."""
+    n = len(x)
+    if n < 4:
+        return 0.0
+    zeros = []
+    for k in range(n):
+        (a, b), _ = _line(np.delete(x, k), np.delete(y, k), np.delete(sigma, k))
+        if b >= 0:
+            return float("inf")
+        zeros.append(-a / b)
+    return float(np.sqrt((n - 1) / n * ((zeros - np.mean(zeros)) ** 2).sum()))
 
 
 def _line(x: np.ndarray, y: np.ndarray, sigma: np.ndarray):

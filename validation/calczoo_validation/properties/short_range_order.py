@@ -33,7 +33,7 @@ class Options:
     )  # fmt: skip
     atoms: int = option(64, "sites of the cell, about", smoke=32, full=250, low=8, high=10**5)
     chains: int = option(4, "chains per temperature", full=8, low=2, high=64)
-    sweeps: int = option(24, "swaps tried per atom and chain, after half to equilibrate", smoke=8, full=200, low=2)
+    sweeps: int = option(40, "swaps tried per atom and chain, after half to equilibrate", smoke=8, full=200, low=2)
     shells: int = option(3, "neighbour shells", smoke=2, full=5, low=1, high=12)
     max_atom_steps: float = option(2e7, "runs that would cost more are refused", full=2e9, low=1e3)
 
@@ -157,7 +157,7 @@ def _apart(series: list[np.ndarray], floor: float) -> bool:
     means = np.array([x.mean() for x in series])
     if len(means) < 2:
         return False
-    stuck = any(not np.ptp(x) for x in series) and np.ptp(means) > floor
+    stuck = any(np.ptp(x) < 1e-9 for x in series) and np.ptp(means) > floor
     origins = series[0::2], series[1::2]
     error = np.hypot(*(mean_error(o)[1] for o in origins))
     gap = abs(means[0::2].mean() - means[1::2].mean())
