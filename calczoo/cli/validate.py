@@ -240,6 +240,9 @@ def _print(reports: list[Any]) -> None:
         print(report.summary())
         for note in report.notes:
             say(note)
+        for finding in report.findings():
+            if finding.severity != "note":
+                say(f"{finding.severity} in the references, {finding.where}: {finding.text}")
 
 
 def _anchors(potentials: list[Path] | None, json: bool) -> int:

@@ -74,6 +74,14 @@ def emt():
 
 
 @pytest.fixture
+def lennard_jones():
+    """Argon with a smooth cutoff, from ASE."""
+    from ase.calculators.lj import LennardJones
+
+    return LennardJones(sigma=3.40, epsilon=0.01034, rc=10.0, smooth=True)
+
+
+@pytest.fixture
 def tersoff():
     return Tersoff({("Si", "Si", "Si"): TERSOFF_SI})
 

@@ -8,7 +8,7 @@ import pytest
 from calczoo_validation import Context, Evaluator, Status, parse_proto, validate
 from calczoo_validation.jobs import run_property
 from calczoo_validation.options import General, resolve
-from calczoo_validation.properties.elastic import independent, lowest_eigenvalue, voigt_reuss_hill
+from calczoo_validation.properties.elastic import lowest_eigenvalue, voigt_reuss_hill
 
 
 @pytest.fixture(scope="module")
@@ -167,4 +167,11 @@ def test_polycrystal_averages_of_an_isotropic_tensor():
     got = voigt_reuss_hill(c)
     assert (got["B"], got["G"], got["A_U"]) == pytest.approx((bulk, shear, 0.0), abs=1e-9)
     assert lowest_eigenvalue(c) == pytest.approx(2 * shear)
-    assert independent(c) == [(0, 0), (0, 1), (3, 3)]
+
+
+def test_a_pair_potential_keeps_its_c44(lennard_jones):
+    """C12 = C44 by the Cauchy relation made C44 vanish from the list of independent constants."""
+    report = validate(lennard_jones, proto="Ar:fcc", mode="smoke", properties="elastic", progress=False)
+    names = report["elastic"].data["independent"]
+    assert names == ["C11", "C12", "C44"]
+    assert report["elastic.C44"].value == pytest.approx(report["elastic.C12"].value, rel=2e-3)

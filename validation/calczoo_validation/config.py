@@ -22,6 +22,7 @@ from calczoo.family import close_match
 from .campaign import Campaign, Settings
 from .options import MODES, General, schema
 from .registry import SUITES, all_properties
+from .report import FORMATS
 from .results import Status
 from .runner import Run, make_target
 from .sources import ZOO_KEYS, Source, distinct
@@ -46,7 +47,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "shard": {"type": "string", "pattern": "^[0-9]+/[0-9]+$"},
     "engine": {"type": "object", "description": "{name: local} or {name: parsl, ...}"},
     "fail_on": {**TEXTS, "description": f"statuses that make the exit code 2, or {NONE!r}"},
-    "formats": {**TEXTS, "description": "reports to write"},
+    "formats": {**TEXTS, "items": {"type": "string", "enum": list(FORMATS)}, "description": "reports to write: all"},
     "max_batch_atoms": {"type": "integer", "minimum": 1},
 }
 LISTS = tuple(k for k, v in KEYS.items() if v["type"] == "array")
@@ -96,6 +97,10 @@ def check_config(data: Mapping[str, Any]) -> dict[str, Any]:
     for entry in out.get("calculators", []):
         check_calculator(entry)
     check_fail_on(out.get("fail_on", []))
+    for name in out.get("formats", []):
+        if name not in FORMATS:
+            near = close_match(name, list(FORMATS))
+            raise OptionError(f"unknown report format {name!r}{near} (has: {', '.join(FORMATS)})")
     return out
 
 
@@ -158,6 +163,8 @@ def make_run(config: Mapping[str, Any]) -> Run:
     targets = [make_target(p, None) for p in config.get("proto", [])]
     targets += [make_target(None, _structure(f)) for f in config.get("structure", [])]
     data = config.get("dataset", [])
+    if not data and "dataset" in (config.get("properties") or ()) and config.get("reference"):
+        data = [config["reference"]]  # the frames of an own reference are a data set too
     if len(targets) == 1 and len(data) == 1:  # one report on a crystal and the data set that belongs to it
         both = make_target(None, None, data[0])
         targets[0].dataset, targets[0].frames = both.dataset, both.frames
@@ -173,7 +180,7 @@ def make_run(config: Mapping[str, Any]) -> Run:
     )  # fmt: skip
     return Run(
         campaign, config.get("out"), config.get("resume", False), config.get("reference"), config.get("shard"),
-        config.get("jobs", 1), dict(config.get("engine", {})),
+        config.get("jobs", 1), dict(config.get("engine", {})), config.get("fail_on"),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from calczoo.core.errors import DataError, OptionError
 from .campaign import Campaign, Item, Settings, Target
 from .executors import execute
 from .progress import Progress
-from .report import ModelReport, Report
+from .report import FORMATS, ModelReport, Report
 from .results import PropertyResult, Status
 from .sources import Source, distinct, label_of
 from .store import Store, environment, plain, slug
@@ -97,6 +97,7 @@ class Run:
     shard: str | None = None
     jobs: int = 1
     engine: dict[str, Any] = field(default_factory=dict)
+    fail_on: Sequence[str] | None = None
     reports: list[Report] = field(default_factory=list)
 
     def __post_init__(self):
@@ -165,7 +166,9 @@ class Run:
 
     def save(self, formats: Sequence[str] | None = None) -> None:
         """Write every report; with several targets each into a folder of its own, and an index beside them."""
-        more = {} if formats is None else {"formats": tuple(formats)}
+        more: dict[str, Any] = {"formats": tuple(formats or FORMATS)}
+        if self.fail_on:
+            more["fail_on"] = tuple(name for name in self.fail_on if name != "none")
         folder = Path(self.out)
         if len(self.reports) == 1:
             self.reports[0].save(folder, **more)

@@ -30,7 +30,10 @@ SCHEMA = "calczoo-validation"
 SCHEMA_VERSION = 2
 PACKAGES = ("calczoo", "ase", "numpy", "scipy", "phonopy", "spglib", "seekpath", "torch", "warp-lang")
 # What only shows results: changing it does not make stored numbers stale.
-PRESENTATION = {"compare", "exports", "html", "index", "lint", "numbers", "plots", "progress", "report", "table"}
+PRESENTATION = {
+    "compare", "exports", "html", "html_tables", "index", "numbers", "plots", "plots_compare", "progress",
+    "reference_files", "references", "report", "table",
+}  # fmt: skip
 
 
 class Store:

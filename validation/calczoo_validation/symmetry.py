@@ -47,11 +47,11 @@ class Symmetry:
                 for p in ((a, b), (b, a)):
                     for q in ((d, e), (e, d)):
                         full[(*p, *q)] = value
-        r = self.rotations
         mean = np.zeros_like(full)
-        for g in r:
+        distinct = {tuple(np.round(g * np.sign(np.linalg.det(g)), 6).ravel() + 0.0): g for g in self.rotations}
+        for g in distinct.values():  # not the same rotation with other translations, nor times the inversion
             mean += np.einsum("ai,bj,ck,dl,ijkl->abcd", g, g, g, g, full, optimize=True)
-        mean /= len(r)
+        mean /= len(distinct)
         return np.array([[mean[(*p, *q)] for q in VOIGT] for p in VOIGT])
 
     def distinct_atoms(self) -> list[int]:

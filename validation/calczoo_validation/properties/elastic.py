@@ -61,7 +61,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
             "raw_GPa": tensors[kind]["raw"].tolist(), "violation": tensors[kind]["violation"],
         }  # fmt: skip
     result.data.update(space_group=f"{symmetry.symbol} ({symmetry.number})", **info)
-    names = independent(tensors["clamped"]["C"])
+    names = independent(symmetry)
     result.data["independent"] = [f"C{i + 1}{j + 1}" for i, j in names]
     _add_constants(result, names, tensors)
     _add_moduli(result, tensors["relaxed"])
@@ -123,8 +123,14 @@ def _late(tensors: dict[str, dict], share: float) -> None:
     relaxed["variants"] = [relaxed["C_one_step"], relaxed["C"] + rest]
 
 
-def independent(c: np.ndarray, tolerance: float = 1e-6) -> list[tuple[int, int]]:
-    """Entries (i, j) of the upper triangle that differ from zero and from all entries before them."""
+def independent(symmetry: Symmetry, tolerance: float = 1e-6) -> list[tuple[int, int]]:
+    """Entries (i, j) of the upper triangle that the symmetry neither makes zero nor equal to one before them.
+
+    Read off a generic tensor of that symmetry: in the tensor of a model, entries may be equal by accident (C12 = C44
+    for every pair potential at zero pressure).
+    """
+    generic = np.random.default_rng(3).normal(size=(6, 6))
+    c = symmetry.elastic(generic + generic.T)
     found: list[tuple[int, int]] = []
     scale = np.abs(c).max()
     order = [(i, i) for i in range(6)] + [(i, j) for i in range(6) for j in range(i + 1, 6)]
@@ -280,7 +286,7 @@ def from_frames(frames: list, ctx: Context, result: PropertyResult) -> None:
     if not fits:
         raise PropertyFailure("; ".join(problems), Status.UNSUPPORTED)
     first = next(iter(fits.values()))
-    names = independent(first["C"], 1e-4)
+    names = independent(symmetry)
     for kind, fit in fits.items():
         result.data[kind] = {"C_GPa": fit["C"].tolist(), "error_GPa": fit["error"].tolist()}
         for i, j in names:

@@ -43,10 +43,10 @@ WIDE = 0.08  # relative error of T_m above which it is not converged
 @dataclass(frozen=True)
 class Options:
     guess: float = option(0.0, "middle of the first round; 0: from fast heating", unit="K", low=0.0, high=2e4)
-    atoms: int = option(700, "atoms of the two-phase cell, about", smoke=300, full=4000, low=100, high=10**6)
+    atoms: int = option(640, "atoms of the two-phase cell, about", smoke=300, full=4000, low=100, high=10**6)
     temperatures: int = option(4, "temperatures of a round, side by side", full=7, low=3, high=32)
     rounds: int = option(3, "rounds at most; it ends with a narrow one about the zero", smoke=2, low=1, high=8)
-    steps: int = option(1200, "steps of a round", smoke=400, full=20000, low=100)
+    steps: int = option(1000, "steps of a round", smoke=400, full=20000, low=100)
     heating_steps: int = option(
         600, "steps in which heating adds 60 % to the temperature", smoke=300, full=2000, low=50
     )
@@ -178,7 +178,7 @@ def _two_phases(ctx: Context, melted: Melt, cell: Atoms, guess: float, expansion
 
 
 def _warm_up(ctx: Context, melted: Melt, state, guess: float):
-    """All atoms free at the first guess: the crystal, held on its sites so far, and the interfaces come to temperature."""
+    """All atoms free at the first guess: crystal, held on its sites so far, and interfaces come to temperature."""
     warm = Replica(
         state.atoms, guess, melted.timestep, FRICTION, 0.0, (False, False, True), melted.compressibility, 0.15,
         closest=CLOSEST * melted.nearest, seed=(ctx.general.seed, 845), label="crystal and melt",
