@@ -11,13 +11,14 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import GPa
 
 from calczoo.core.errors import DataError
 from calczoo_validation import Evaluator, PropertyFailure, PropertyResult, Status
 from calczoo_validation.force_sets import from_force_sets, read_folder
 from calczoo_validation.options import General, resolve
 from calczoo_validation.phonon_tools import KJ_MOL, frequencies, quiet, thermal_table
-from calczoo_validation.properties import phonons
+from calczoo_validation.properties import grueneisen, phonons, qha
 from calczoo_validation.registry import Context
 from calczoo_validation.structures import Crystal
 from data import shared
@@ -28,6 +29,9 @@ FOLDERS = (
     "NaCl-gruneisen/NaCl-1.005", "Si-gruneisen/minus", "Si-gruneisen/orig", "Si-gruneisen/plus", "SnO2", "TiO2-anatase",
     "ZnO",
 )  # fmt: skip
+
+
+AGAIN = ("NaCl-gruneisen/NaCl-0.995", "NaCl-gruneisen/NaCl-1.005", "Si-gruneisen/minus", "Si-gruneisen/plus")
 
 
 def context(crystal=None, evaluator=None, **options) -> Context:
@@ -61,7 +65,7 @@ def test_every_folder_with_forces_is_tested():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # phonopy's own remark on primitive cells
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in AGAIN else n for n in FOLDERS])
 def test_phonopy_examples_are_those_of_phonopy(name):
     folder = shared(f"{EXAMPLES}/{name}")
     result, own = report(folder), plain(folder, charges=True)
@@ -80,7 +84,10 @@ def test_phonopy_examples_are_those_of_phonopy(name):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("name", [n for n in FOLDERS if n in ("Al2O3", "MgO", "NaCl", "SnO2", "TiO2-anatase", "ZnO")])
+@pytest.mark.parametrize(
+    "name",
+    ["NaCl", "ZnO", *(pytest.param(n, marks=pytest.mark.slow) for n in ("Al2O3", "MgO", "SnO2", "TiO2-anatase"))],
+)
 def test_phonopy_examples_without_charges(name):
     folder = shared(f"{EXAMPLES}/{name}")
     cell, own = read_folder(folder), plain(folder, charges=False)
@@ -103,6 +110,59 @@ def test_splitting_of_a_diatomic_cubic_crystal_is_the_analytic_one(name):
     transverse, longitudinal = result["G_4"].value, result["G_LO_6"].value
     assert longitudinal**2 - transverse**2 == pytest.approx(gap, rel=1e-3)
     assert result.data["special_points"]["G"]["frequencies"][5] == pytest.approx(transverse, abs=1e-3)
+
+
+@pytest.mark.parametrize(("name", "first", "number"), [("Si-QHA", -5, 11), ("Cu-QHA", 0, 11)])
+def test_expansion_of_phonopy_examples_is_that_of_phonopy(name, first, number):
+    """Energies and thermal properties of the examples through both codes, same equation of state."""
+    import yaml
+    from phonopy.qha.core import QHA
+
+    folder = shared(f"data/reference_tables/phonopy_examples/{name}")
+    volume, energy = np.loadtxt(folder / "e-v.dat").T
+    tag = [f"{first + k:02d}" if first == 0 else f"{first + k}" for k in range(number)]
+    tables, keep = [], []
+    for k, t in enumerate(tag):
+        file = folder / f"thermal_properties.yaml-{t}"
+        if file.exists():
+            data = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            tables.append(data["thermal_properties"])
+            keep.append(k)
+    grid = np.array([row["temperature"] for row in tables[0]])
+    get = {k: np.array([[row[k] for row in t] for t in tables]).T for k in ("free_energy", "entropy", "heat_capacity")}
+    units = {"free_energy": 1.0, "entropy": 1e-3, "heat_capacity": 1e-3}
+    kj_mol = 0.010364269574711572
+    ours = qha.quasi_harmonic(volume[keep], energy[keep], grid, {k: v * units[k] * kj_mol for k, v in get.items()})
+    with quiet():
+        own = QHA(volume[keep], energy[keep], grid, get["heat_capacity"], get["entropy"], get["free_energy"],
+                  eos="birch_murnaghan")  # fmt: skip
+        own.run()
+    at = int(np.abs(grid - 300).argmin())
+    assert ours["volume"][at] == pytest.approx(own.volume_temperature[at], rel=1e-5)
+    assert ours["bulk"][at] / GPa == pytest.approx(own.bulk_modulus_temperature[at], rel=1e-3)
+    assert 3 * ours["alpha"][at] == pytest.approx(own.thermal_expansion[at], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["Si-gruneisen", pytest.param("NaCl-gruneisen", marks=pytest.mark.slow)])
+def test_grueneisen_examples_of_phonopy_are_those_of_phonopy(name):
+    from phonopy import PhonopyGruneisen
+
+    names = {"Si-gruneisen": ("orig", "plus", "minus"), "NaCl-gruneisen": ("NaCl-1.00", "NaCl-1.005", "NaCl-0.995")}
+    root = shared(f"data/reference_tables/phonopy_examples/{name}")
+    cells = [read_folder(root / n) for n in names[name]]
+    for cell in cells:
+        cell.phonon.nac_params = None
+    p0, plus, minus = (c.use(0) for c in cells)
+    with quiet():
+        own = PhonopyGruneisen(p0, plus, minus)
+        own.set_mesh([5, 5, 5], is_gamma_center=True)
+        q, weights, f, _, theirs = own.get_mesh()
+    q, weights, f, theirs = q[1:], weights[1:], f[1:], theirs[1:]  # the first is Gamma
+    h = (plus.primitive.volume - minus.primitive.volume) / 2 / p0.primitive.volume
+    ours = grueneisen.mode_parameters([p0, plus, minus, plus, minus], q, weights / weights.sum(), h)
+    assert np.abs(q).max(axis=1).min() > 0.1
+    assert ours["f"] == pytest.approx(f, abs=1e-5)
+    assert np.sort(ours["near"], axis=1) == pytest.approx(np.sort(theirs, axis=1), abs=2e-4)
 
 
 def test_anisotropic_crystal_names_the_direction_of_its_longitudinal_modes():

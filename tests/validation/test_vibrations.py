@@ -17,13 +17,10 @@ from calczoo_validation import Context, Evaluator, PropertyFailure, PropertyResu
 from calczoo_validation.options import General, resolve
 from calczoo_validation.phonon_tools import (
     BOLTZMANN,
-    Supercell,
     compare_bands,
     debye_heat_capacity,
     debye_temperature,
-    elastic_debye,
     quiet,
-    solve_all,
     sphere,
 )
 from calczoo_validation.properties import conductivity, grueneisen, phonons, qha
@@ -94,14 +91,19 @@ def test_mean_grueneisen_parameter_and_expansion_as_published(model):
     assert 0 < result["gamma"].error < 0.01
 
 
-@pytest.mark.parametrize("model", ["SW", "Tersoff"])
+@pytest.mark.parametrize("model", ["SW", pytest.param("Tersoff", marks=pytest.mark.slow)])
 def test_quasi_harmonic_expansion_is_that_of_the_grueneisen_relation(model):
-    """alpha = gamma C_V / (3 B V); the two differ by what the zero-point motion does to the volume."""
-    a, b = expansion_of(model), grueneisen_of(model)
+    """The mean Grueneisen parameter at the volume of 300 K is that of the expansion; alpha = gamma C_V / (3 B V)."""
+    a, (calc, crystal) = expansion_of(model), silicon(model)
+    cell = crystal.atoms.copy()
+    cell.set_cell(cell.cell * (a["volume"].value * 2 / cell.get_volume()) ** (1 / 3), scale_atoms=True)
+    b = run(grueneisen.PROPERTY, calc, crystal.with_atoms(cell), length=10.0, mesh=40.0, band_points=2)
+    assert a["gamma"].value == pytest.approx(b["gamma"].value, rel=0.01)
+    assert a["C_V"].value == pytest.approx(b.data["heat_capacity_kB"], rel=1e-3)
+    assert a["B"].value < grueneisen_of(model)["B"].value
+    relation = b["gamma"].value * a["C_V"].value * BOLTZMANN / (3 * a["B"].value * GPa * a["volume"].value)
+    assert a["alpha"].value == pytest.approx(1e6 * relation, rel=0.01)
     assert a["alpha"].value == pytest.approx(b["alpha"].value, rel=0.03)
-    assert a["gamma"].value == pytest.approx(b["gamma"].value, rel=0.03)
-    assert a["C_V"].value == pytest.approx(b.data["heat_capacity_kB"], rel=0.01)
-    assert a["B"].value < b["B"].value
     assert a["C_P"].value > a["C_V"].value
     assert a["alpha"].error < 0.02 * a["alpha"].value
     assert a.data["valid_to_K"] == 1000.0
@@ -129,59 +131,6 @@ def test_expansion_of_modes_that_all_scale_alike_is_analytic():
     assert 0 < shifts[0] / 200 / 3 < got["alpha"][2]
 
 
-@pytest.mark.parametrize(("name", "first", "number"), [("Si-QHA", -5, 11), ("Cu-QHA", 0, 11)])
-def test_expansion_of_phonopy_examples_is_that_of_phonopy(name, first, number):
-    """Energies and thermal properties of the examples through both codes, same equation of state."""
-    import yaml
-    from phonopy.qha.core import QHA
-
-    folder = shared(f"data/reference_tables/phonopy_examples/{name}")
-    volume, energy = np.loadtxt(folder / "e-v.dat").T
-    tag = [f"{first + k:02d}" if first == 0 else f"{first + k}" for k in range(number)]
-    tables, keep = [], []
-    for k, t in enumerate(tag):
-        file = folder / f"thermal_properties.yaml-{t}"
-        if file.exists():
-            data = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            tables.append(data["thermal_properties"])
-            keep.append(k)
-    grid = np.array([row["temperature"] for row in tables[0]])
-    get = {k: np.array([[row[k] for row in t] for t in tables]).T for k in ("free_energy", "entropy", "heat_capacity")}
-    units = {"free_energy": 1.0, "entropy": 1e-3, "heat_capacity": 1e-3}
-    kj_mol = 0.010364269574711572
-    ours = qha.quasi_harmonic(volume[keep], energy[keep], grid, {k: v * units[k] * kj_mol for k, v in get.items()})
-    with quiet():
-        own = QHA(volume[keep], energy[keep], grid, get["heat_capacity"], get["entropy"], get["free_energy"],
-                  eos="birch_murnaghan")  # fmt: skip
-        own.run()
-    at = int(np.abs(grid - 300).argmin())
-    assert ours["volume"][at] == pytest.approx(own.volume_temperature[at], rel=1e-5)
-    assert ours["bulk"][at] / GPa == pytest.approx(own.bulk_modulus_temperature[at], rel=1e-3)
-    assert 3 * ours["alpha"][at] == pytest.approx(own.thermal_expansion[at], rel=0.02)
-
-
-@pytest.mark.parametrize("name", ["Si-gruneisen", "NaCl-gruneisen"])
-def test_grueneisen_examples_of_phonopy_are_those_of_phonopy(name):
-    from phonopy import PhonopyGruneisen
-
-    from calczoo_validation.force_sets import read_folder
-
-    names = {"Si-gruneisen": ("orig", "plus", "minus"), "NaCl-gruneisen": ("NaCl-1.00", "NaCl-1.005", "NaCl-0.995")}
-    root = shared(f"data/reference_tables/phonopy_examples/{name}")
-    cells = [read_folder(root / n) for n in names[name]]
-    for cell in cells:
-        cell.phonon.nac_params = None
-    p0, plus, minus = (c.use(0) for c in cells)
-    with quiet():
-        own = PhonopyGruneisen(p0, plus, minus)
-        own.set_mesh([6, 6, 6], is_gamma_center=False)
-        q, weights, f, _, theirs = own.get_mesh()
-    h = (plus.primitive.volume - minus.primitive.volume) / 2 / p0.primitive.volume
-    ours = grueneisen.mode_parameters([p0, plus, minus, plus, minus], q, weights / weights.sum(), h)
-    assert ours["f"] == pytest.approx(f, abs=1e-5)
-    assert np.sort(ours["near"], axis=1) == pytest.approx(np.sort(theirs, axis=1), abs=2e-4)
-
-
 def test_perturbation_splits_degenerate_modes():
     d0 = np.diag([1.0, 1.0, 4.0]).astype(complex)[None]
     slope = np.array([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0], [0.5, 0.0, 3.0]], dtype=complex)[None]
@@ -196,8 +145,6 @@ def test_sound_velocities_are_those_of_the_elastic_constants():
     """fcc along [100]: v = sqrt(C44/rho) twice, sqrt(C11/rho); and their mean over all directions (Christoffel)."""
     calc = get_calculator("eam", model=str(lammps_potential("Cu_mishin1.eam.alloy")), elements=["Cu"])
     crystal = parse_proto("Cu:fcc:3.615")
-    cell = Supercell.of(crystal.conventional_cell(), (4, 4, 4), (0.01,))
-    solve_all(Evaluator(calc), [cell])
     result = run(phonons.PROPERTY, calc, crystal, lengths=(14.0,), band_points=3, mesh=10.0)
     c11, c12, c44 = 169.9, 122.6, 76.2  # GPa, Y. Mishin et al., Phys. Rev. B 63, 224106 (2001), as printed there
     density = 63.546 * 1.66053907e-27 * 4 / (3.615e-10) ** 3
@@ -210,8 +157,8 @@ def test_sound_velocities_are_those_of_the_elastic_constants():
         christoffel = (c12 + c44) * np.outer(n, n) + c44 * np.eye(3) + (c11 - c12 - 2 * c44) * np.diag(n**2)
         inverse.append((np.linalg.eigvalsh(christoffel * 1e9 / density) ** -1.5).mean())
     mean = (weights @ inverse) ** (-1 / 3) / 1e3
-    assert elastic_debye(cell.use(0))[1] == pytest.approx(mean, rel=0.004)
-    assert result["debye_sound"].value == pytest.approx(345, abs=15)  # K
+    debye = 1.054571817e-34 / 1.380649e-23 * mean * 1e3 * (6 * np.pi**2 * 4 / 3.615e-10**3) ** (1 / 3)
+    assert result["debye_sound"].value == pytest.approx(debye, rel=0.004)
     assert weights.sum() == pytest.approx(1.0)
 
 
@@ -277,10 +224,11 @@ def test_charges_of_a_calculator_split_the_optical_modes():
 def test_second_derivatives_are_held_against_displacements(factor, status):
     calc = get_calculator("eam", model=str(lammps_potential("Cu_mishin1.eam.alloy")), elements=["Cu"])
 
-    def hessian(atoms, indices=None):
+    def hessian(atoms, indices=None, method="auto"):
         if factor is None:
             raise NotImplementedError
-        return factor * calc.get_hessian(atoms, indices=indices)
+        assert method == "analytic"  # differences would be held against differences
+        return factor * calc.get_hessian(atoms, indices=indices, method=method)
 
     fake = SimpleNamespace(evaluate=calc.evaluate, get_hessian=hessian)
     crystal = parse_proto("Cu:fcc:3.615")
@@ -289,7 +237,7 @@ def test_second_derivatives_are_held_against_displacements(factor, status):
         assert "hessian_gap" not in result and any("second derivatives" in n for n in result.notes)
         return
     assert result["hessian_gap"].status is status
-    assert result["hessian_gap"].value == pytest.approx(abs(factor - 1), abs=1e-4)
+    assert result["hessian_gap"].value == pytest.approx(abs(factor - 1) / factor, abs=1e-4)
 
 
 def test_bands_are_drawn_over_a_reference_and_their_distance_is_stated():
@@ -342,14 +290,14 @@ def test_conductivity_of_a_model_is_that_of_phono3py():
         own.symmetrize_fc3()
         own.symmetrize_fc2()
         own.mesh_numbers = result.settings["meshes"][1]
-        own.init_phph_interaction()
+        own.init_phph_interaction(average_degenerate_weights=True)
         own.run_thermal_conductivity(temperatures=[300.0])
-    assert result["kappa"].value == pytest.approx(own.thermal_conductivity.kappa[0, 0, 0], rel=1e-3)
+    assert result["kappa"].value == pytest.approx(own.thermal_conductivity.kappa[0, 0, 0], rel=2e-4)
     assert result["kappa"].error > 0.05 * result["kappa"].value
     assert result["kappa"].status is Status.SUSPICIOUS and "not converged with the q-mesh" in result.reason
     assert result.data["symmetry_violation"] < 1e-6
     assert result.data["cumulative"]["kappa"][-1] == pytest.approx(result["kappa"].value, rel=1e-3)
-    hot = dict(zip(*result.data["curve"].values(), strict=False))
+    hot = dict(zip(result.data["curve"]["temperature"], result.data["curve"]["kappa"], strict=True))
     assert hot[300.0] > hot[600.0] > hot[1000.0]
     assert conductivity.plots([("SW", result, {})])[0][0] == "conductivity"
 

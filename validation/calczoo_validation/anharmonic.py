@@ -19,6 +19,7 @@ from .phonon_tools import ase_cell, phonopy_cell, quiet
 from .phonopy_files import LARGEST_MOVE, MOST_ATOMS, checked, present, read_text, read_yaml, unit_cell
 
 FULL = 2 * LARGEST_MOVE
+UNSCATTERED = 1e-5  # of the median line width
 
 
 def make_phono3py(unit: Atoms, counts: Sequence[int], harmonic: Sequence[int] | None = None) -> Any:
@@ -89,11 +90,14 @@ def conductivity(ph3: Any, mesh: Any, temperatures: Sequence[float], direct: boo
     """Lattice thermal conductivity on one mesh, relaxation-time approximation or direct solution.
 
     mesh: numbers (3,), or a length in A. kappa (temperatures, 3, 3) W/m/K; frequencies (irreducible points, bands)
-    THz; and for relaxation times the share of each mode, (temperatures, points, bands), trace / 3.
+    THz; and for relaxation times the share of each mode, (temperatures, points, bands), trace / 3. Modes that find no
+    partners on the mesh are left out; `unscattered` is their share of all modes.
     """
     with quiet():
         ph3.mesh_numbers = mesh
-        ph3.init_phph_interaction()
+        # Without these averages rounding picks the eigenvectors of degenerate modes, and kappa by some tenths of a per
+        # cent with them.
+        ph3.init_phph_interaction(average_degenerate_weights=True, exclude_gamma_acoustic=True)
         ph3.run_thermal_conductivity(is_LBTE=direct, temperatures=list(temperatures), log_level=0)
     got = ph3.thermal_conductivity
     kappa = np.array(got.kappa)[0]
@@ -102,11 +106,22 @@ def conductivity(ph3: Any, mesh: Any, temperatures: Sequence[float], direct: boo
         "frequencies": np.array(got.frequencies),
     }  # fmt: skip
     if not direct:
-        modes = np.array(got.mode_kappa)[0][..., :3].mean(axis=-1)
-        total = modes.sum(axis=(1, 2))
-        scale = kappa[:, :3].mean(axis=1) / np.where(total == 0, 1.0, total)
-        out["modes"] = modes * scale[:, None, None]
+        modes, points = np.array(got.mode_kappa)[0], float(np.prod(out["mesh"]))
+        lonely = unscattered(np.array(got.gamma)[0], out["frequencies"])
+        modes = np.where(lonely[..., None], 0.0, modes) / points
+        out["kappa"] = np.array([_full(k) for k in modes.sum(axis=(1, 2))])
+        out["modes"] = modes[..., :3].mean(axis=-1)
+        weights = np.array(got.grid_weights, dtype=float)
+        out["unscattered"] = float(weights @ lonely.any(axis=0).mean(axis=1) / weights.sum())
     return out
+
+
+def unscattered(gamma: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Modes (temperatures, points, bands) that find next to no partners on the mesh: what width (THz) they have is
+    rounding, and so would be their heat current."""
+    vibrating = f > 1e-3 * f.max()
+    typical = np.array([np.median(g[vibrating]) for g in gamma])
+    return vibrating & (gamma < UNSCATTERED * typical[:, None, None])
 
 
 def _full(k: np.ndarray) -> np.ndarray:

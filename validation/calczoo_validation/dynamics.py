@@ -36,7 +36,7 @@ __all__ = [
 
 CHECK_EVERY = 20  # steps between looks for atoms too close
 NUMERICAL_STRAIN = 5e-4  # of the virial from energies
-NUMERICAL_EVERY = 10  # steps between volume moves when the virial costs evaluations of its own
+NUMERICAL_EVERY = 5  # steps between volume moves when the virial costs evaluations of its own
 
 
 class Dynamics:

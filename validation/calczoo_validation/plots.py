@@ -201,6 +201,7 @@ def thermal_figure(models):
 def gruneisen_figure(models):
     """Mode Grueneisen parameters along the first model's path, and their mean over temperature."""
     fig, (left, right) = figure(8.4, 3.4, 2, gridspec_kw={"width_ratios": [2.2, 1]})
+    fig.set_dpi(180)
     bands = models[0][1]["bands"]
     edges, labels = _edges(bands)
     finite = []
@@ -212,7 +213,8 @@ def gruneisen_figure(models):
         for segment, (own, gamma) in enumerate(zip(other["distances"], other["gamma"], strict=True)):
             ref, y = bands["distances"][segment], np.array(gamma, dtype=float)
             x = ref[0] + (np.array(own) - own[0]) * (ref[-1] - ref[0]) / (own[-1] - own[0] or 1.0)
-            left.plot(np.repeat(x[:, None], y.shape[1], axis=1), y, ".", color=colour, ms=2.2)
+            dots = np.repeat(x[:, None], y.shape[1], axis=1)
+            left.plot(dots, y, ".", color=colour, ms=2.2, rasterized=True)  # thousands: as one small image
             finite.append(y[np.isfinite(y)])
     for edge in edges:
         left.axvline(edge, color="#cbd5e0", lw=0.7, zorder=0)

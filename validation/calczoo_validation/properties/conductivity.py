@@ -27,6 +27,7 @@ IMAGINARY = 0.02  # of the highest frequency
 DRIFT_GATE = 0.01
 VIOLATION_GATE = 0.01
 ERROR_GATE = 0.25
+HIGHEST = 2e4  # W/m/K
 AXES = ("xx", "yy", "zz")
 
 
@@ -118,7 +119,11 @@ def report(ctx: Context, result: PropertyResult, models: list, conductivity) -> 
                 f"kappa_{name}", f"Lattice thermal conductivity {name}, {kelvin}", float(diagonal[k]), "W/m/K",
                 error=float(error[k, k]), error_source=source,
             )  # fmt: skip
-    if direct is not None:
+    lonely = max(coarse["unscattered"], fine["unscattered"], other["unscattered"])
+    result.data["unscattered"] = [round(m["unscattered"], 8) for m in (coarse, fine)]
+    if direct is not None and lonely:
+        result.notes.append("No direct solution: some modes find no partners on the mesh.")
+    elif direct is not None:
         _add_direct(direct, coarse, at, fine, mean_error, source, kelvin, result)
     result.settings.update(meshes=[coarse["mesh"], fine["mesh"]], isotopes=False)
     result.data["tensor"] = np.round(tensor, 6).tolist()
@@ -135,6 +140,14 @@ def report(ctx: Context, result: PropertyResult, models: list, conductivity) -> 
         "frequency": np.round(grid, 4).tolist(),
         "kappa": [0.0 if i == 0 else float(f"{total[i - 1]:.6g}") for i in inside],
     }  # fmt: skip
+    if lonely:
+        result.flag(
+            Status.SUSPICIOUS,
+            f"{100 * lonely:.2g} % of the modes of a mesh find no partners to scatter with and are left out: set "
+            "conductivity.meshes larger",
+        )
+    if not 0 < mean < HIGHEST:
+        result.flag(Status.SUSPICIOUS, f"a conductivity of {mean:.3g} W/m/K is that of no crystal")
     if mean_error > ERROR_GATE * abs(mean):
         result.flag(
             Status.SUSPICIOUS,
@@ -206,5 +219,6 @@ PROPERTY = Property(
     requires=(("phono3py", "pip install calczoo[conductivity]"),),
     sources=("10.1103/PhysRevB.91.094306", "10.1103/PhysRevLett.110.265506"),
     outputs=(Output("kappa*", "W/m/K", "lattice thermal conductivity: mean, along the axes, by the direct solution"),),
-    about="Heat that phonons carry in a perfect crystal, limited by their scattering of each other alone.",
+    about="Heat that phonons carry in a perfect crystal, limited by their scattering of each other alone. In a metal "
+    "electrons carry more, and they are not in it.",
 )  # fmt: skip

@@ -74,7 +74,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
     if len(tables) == 1:
         result.notes.append(
             "One cell size: D is that of the periodic cell, lower than of the infinite liquid by "
-            "2.837297 kT/(6 pi eta L), typically 10 to 20 % (doi:10.1021/jp0477147); two_sizes=true removes it."
+            "2.837297 kT/(6 pi eta L) (doi:10.1021/jp0477147); two_sizes=true extrapolates."
         )
     if len(s.factors) >= 3:
         _arrhenius(result, tables[0])

@@ -134,18 +134,19 @@ def _hessian(ctx: Context, result: PropertyResult) -> None:
 
 
 def _rows_of(own, atoms, rows) -> np.ndarray | None:
-    """Rows (3 len(rows), 3 N) of the Hessian in eV/A^2; None where the calculator cannot."""
-    try:
-        return np.asarray(own(atoms, indices=rows), dtype=float)
-    except TypeError:  # an older interface without `indices`
-        pass
-    except NotImplementedError:
-        return None
-    try:
-        full = np.asarray(own(atoms), dtype=float)
-    except NotImplementedError:
-        return None
-    return full.reshape(len(atoms), 3, -1)[rows].reshape(3 * len(rows), -1)
+    """Rows (3 len(rows), 3 N) of the Hessian in eV/A^2; None where the calculator has no second derivatives.
+
+    Asked for as analytic ones where the calculator knows the difference: differences again would prove nothing.
+    """
+    for keywords in ({"indices": rows, "method": "analytic"}, {"indices": rows}, {}):
+        try:
+            matrix = np.asarray(own(atoms, **keywords), dtype=float)
+        except TypeError:  # an interface without this keyword
+            continue
+        except NotImplementedError:
+            return None
+        return matrix if keywords else matrix.reshape(len(atoms), 3, -1)[rows].reshape(3 * len(rows), -1)
+    return None
 
 
 def plots(models):
