@@ -162,7 +162,7 @@ def test_zero_of_the_interface_speed(speeds, expected):
 def test_speeds_of_one_sign_do_not_make_a_melting_point():
     points = [{"T": t, "v": 1.0, "error": 0.1, "weight": 1, "alive": True, "reason": ""} for t in (900.0, 1000.0)]
     result = PropertyResult("melting", "x")
-    melting._add(result, points, None)
+    melting._add(result, points, None, 1e6)
     assert result["Tm"].value is None and result["Tm"].status is Status.UNCONVERGED
     assert "above 1000 K" in result["Tm"].reason
 

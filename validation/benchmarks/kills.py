@@ -19,7 +19,7 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "results" / "kills.md"
 REPORTS = ("report.html", "results.json", "results.csv", "report.md", "junit.xml")
-RUN = ["validate", "basic", "-c", "snap:Mo", "-c", "snap:Mo-linear", "--proto", "Mo:bcc", "--fail-on", "none"]  # fmt: skip
+RUN = "validate basic -c snap:Mo -c snap:Mo-linear --proto Mo:bcc --fail-on none".split()
 
 
 def command(folder: Path, *more: str) -> list[str]:

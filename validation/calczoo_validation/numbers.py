@@ -8,7 +8,7 @@ import re
 MOST_DIGITS = {
     "A": 4, "A^2": 3, "A^3": 4, "eV": 4, "meV": 2, "GPa": 2, "THz": 3, "kB": 4, "%": 3, "": 4, "J/m^2": 4, "eV/A": 4,
     "eV/A^2": 5, "meV/A^2": 2, "meV/atom": 2, "K": 1, "ps": 3, "g/cm^3": 4, "A^2/ps": 4, "W/m/K": 2,
-    "mJ/m^2": 1, "1/TPa": 4, "eV/atom/ps": 8,
+    "mJ/m^2": 1, "1/TPa": 4, "eV/atom/ps": 8, "km/s": 3, "1e-6/K": 3,
 }  # fmt: skip
 SUPERSCRIPTS = {"2": "²", "3": "³"}
 

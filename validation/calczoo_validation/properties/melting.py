@@ -38,8 +38,8 @@ WARM_UP = 1.2  # ps before the copies are made
 SETTLE = 0.8  # ps in which heat and the order at the interfaces settle
 EVERY = 20  # steps between counts of crystalline atoms
 ENOUGH = 0.05  # relative error of T_m that needs no further round
-# Runs of 640 atoms and 1000 steps with other seeds, films and windows gave, for one EAM copper, melting points that scatter
-# by 6 %, more than the line through the speeds of one run tells; taken to fall as one over the root of atoms x steps.
+# Runs of 640 atoms and 1000 steps with other seeds, films and windows gave, for one EAM copper, melting points that
+# scatter by 6 %, more than the line through the speeds tells; taken to fall as one over the root of atoms x steps.
 SCATTER, SCATTER_WORK = 0.06, 640 * 1000
 WIDE = 0.08  # relative error of T_m above which it is not converged
 
@@ -336,7 +336,8 @@ def _add(result: PropertyResult, points: list[dict], melted: Melt, work: float) 
     error = float(np.hypot(error, SCATTER * tm * (SCATTER_WORK / work) ** 0.5))
     result.data["fit"] = {"Tm": tm, "slope": slope, "points": used}
     v = result.add(
-        "Tm", "Melting point", tm, "K", error=error, error_source="line through the interface speeds, and the scatter of runs of this size",
+        "Tm", "Melting point", tm, "K", error=error,
+        error_source="line through the interface speeds, and the scatter of runs of this size",
         note=f"{used} temperatures",
     )  # fmt: skip
     lost = [p for p in points if not p["alive"]]
