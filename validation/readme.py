@@ -22,7 +22,7 @@ FIGURES = {
     "speed": ("Speed", "python validation/benchmarks/speed.py --write"),
     "verification": ("Verification", "python validation/benchmarks/verification.py"),
     "harness": ("Validation beside matcalc", "python validation/benchmarks/harness.py --write"),
-    "anchors": ("Published numbers", "calczoo validate anchors"),
+    "anchors": ("Published numbers", "python validation/benchmarks/anchors.py --write"),
     "kills": ("Killed and resumed", "python validation/benchmarks/kills.py --write"),
     "fit_mlearn": ("Bundled fits", "python validation/benchmarks/fit_mlearn.py --bundled"),
 }

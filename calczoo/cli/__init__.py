@@ -17,6 +17,7 @@ import typer
 from . import check, doctor, fit, info, listing, run, validate
 from .common import OK, UNUSABLE, USAGE, say
 
+INTERRUPTED = 130  # Ctrl-C: what shells give, and what typer makes of it
 _UsageError = typer.BadParameter.__mro__[1]  # click's, wherever the installed typer keeps click
 _ClickError = typer.BadParameter.__mro__[2]
 
@@ -67,7 +68,7 @@ def execute(arguments: list[str]) -> int:
     try:
         code = app(args=arguments, prog_name="calczoo", standalone_mode=False) or OK
         sys.stdout.flush()
-        return code
+        return _fail(arguments, "KeyboardInterrupt", "interrupted", code) if code == INTERRUPTED else code
     except _UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help text is on the screen already
             return USAGE
@@ -87,7 +88,7 @@ def execute(arguments: list[str]) -> int:
             traceback.print_exc()
         return _fail(arguments, type(error).__name__, str(error), exit_code(error))
     except KeyboardInterrupt:
-        return _fail(arguments, "KeyboardInterrupt", "interrupted", 130)
+        return _fail(arguments, "KeyboardInterrupt", "interrupted", INTERRUPTED)
 
 
 def exit_code(error: BaseException) -> int:

@@ -100,7 +100,7 @@ def command(
         "mode": mode, "reference": reference, "out": out, "resume": resume or None, "jobs": jobs, "shard": shard,
         "fail_on": _split(fail_on), "formats": _split(formats),
     }  # fmt: skip
-    settings = _merged(config, {k: v for k, v in given.items() if v}, change or [], engine)
+    settings = _merged(config, {k: v for k, v in given.items() if v not in (None, [], "")}, change or [], engine)
     return _run(settings, dry_run, json)
 
 
@@ -182,9 +182,16 @@ def _run(settings: dict[str, Any], dry_run: bool, json: bool) -> int:
         return _show_plan(run, json)
     out = settings.get("out")
     if out:
+        if Path(out).exists() and not Path(out).is_dir():
+            raise OptionError(f"--out {out} is a file; name a folder")
         once = ("resume", "shard", "jobs", "out")
         write_json(Path(out) / "run.json", {k: v for k, v in settings.items() if k not in once})
-    reports = run.go(progress=sys.stderr.isatty(), formats=settings.get("formats"))
+    try:
+        reports = run.go(progress=sys.stderr.isatty(), formats=settings.get("formats"))
+    except KeyboardInterrupt:
+        if out:
+            say(f"What is finished is stored; go on with: calczoo validate --out {out} --resume")
+        raise
     data = [r.to_dict() for r in reports]
     emit(data[0] if len(data) == 1 else {"reports": data}, json, lambda: _print(reports))
     if out:
@@ -238,7 +245,8 @@ def _print(reports: list[Any]) -> None:
     for report in reports:
         show(report.table(), markup=True)
         print(report.summary())
-        for note in report.notes:
+        own = report.reference
+        for note in [*report.notes, *(own.notes if own is not None and not own.values and not own.results else [])]:
             say(note)
         for finding in report.findings():
             if finding.severity != "note":

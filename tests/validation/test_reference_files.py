@@ -335,3 +335,16 @@ def test_atoms_on_top_of_each_other_are_seen(moved):
 def test_published_training_data_has_no_error():
     for element in ("Mo", "Si", "Ge"):  # Si and Ge: strained cells that symmetry makes equal are no evidence
         assert not texts(lint_frames(mlearn(element, "test")), "error")
+
+
+def test_the_pattern_with_most_letters_declares_a_value():
+    """sound_K_1 fits the frequencies' *_[0-9]* as well."""
+    phonons = registry.built_in()["phonons"]
+    assert phonons.output("sound_K_1").unit == "km/s" and phonons.output("K_1").unit == "THz"
+    assert phonons.output("nothing") is None
+
+
+def test_phonons_of_rock_salt_are_no_reference_for_silicon():
+    folder = shared("data/reference_tables/phonopy_examples/NaCl")
+    with pytest.raises(ValueError, match="forces are of ClNa, this run is about Si:diamond"):
+        load_reference(folder, crystal=parse_proto("Si:diamond"), mode="smoke")

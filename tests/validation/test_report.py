@@ -10,10 +10,11 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
+from matplotlib.container import ErrorbarContainer
 
 from calczoo_validation import Property, PropertyResult, Report, Status, plots, registry, validate
 from calczoo_validation.exports import CSV_FIELDS, csv_table, junit, markdown
-from calczoo_validation.html import render
+from calczoo_validation.html import render, soft
 from calczoo_validation.numbers import show, show_error, show_unit, times
 from calczoo_validation.report import FORMATS, ModelReport
 
@@ -214,3 +215,61 @@ def test_units_and_errors_read_well():
 
 def test_registry_names_every_property_of_the_report(report):
     assert set(report.models[0].results) <= set(registry.built_in())
+
+
+# -- figures of several calculators --------------------------------------------------------------------------------
+
+LONG = ["snap:Mo", "snap:Mo-linear", "Mo_Zuo_JPCA2020.snap", "Mo_Zuo_JPCA2020.quadratic.snap"]
+
+
+@pytest.mark.parametrize("where", ["axes", "figure"])
+def test_legends_of_four_long_names_neither_cover_curves_nor_are_cut_off(where):
+    fig, ax = plots.figure(4.0, 3.0)
+    for k, name in enumerate(LONG):
+        ax.plot([0, 1], [0, k], label=name)
+    if where == "axes":
+        ax.legend()
+    else:
+        fig.legend(ncols=4, loc="outside upper left")
+    plots.place_legends(fig)
+    fig.draw_without_rendering()
+    (legend,) = fig.legends
+    box = legend.get_window_extent()
+    assert ax.get_legend() is None and [t.get_text() for t in legend.get_texts()] == LONG
+    assert 0 <= box.x0 and box.x1 <= fig.bbox.width and box.y0 >= ax.get_window_extent().y1
+    assert ax.get_window_extent().height > 0.6 * 3.0 * fig.dpi
+
+
+def test_a_short_legend_stays_where_it_is():
+    fig, ax = plots.figure(4.0, 3.0)
+    ax.plot([0, 1], label="EMT")
+    legend = ax.legend()
+    plots.place_legends(fig)
+    assert ax.get_legend() is legend and not fig.legends
+
+
+def test_no_error_bar_is_drawn_where_no_error_is_known():
+    fig = plots.bars(["a", "b"], [("m", [1.0, 2.0], [0.1, None])], {}, "eV")
+    _, caps, (lines,) = next(c for c in fig.axes[0].containers if isinstance(c, ErrorbarContainer)).lines
+    assert [len(segment) for segment in lines.get_segments()] == [2, 0]
+    assert all(np.isfinite(cap.get_ydata().astype(float)).tolist() == [True, False] for cap in caps)
+
+
+def test_of_several_references_of_a_kind_the_figure_marks_the_one_in_the_table():
+    from calczoo_validation.properties.elastic import plots as elastic_plots
+
+    results = validate({"a": EMT(), "b": EMT()}, proto="Cu:fcc", properties="elastic", mode="smoke", progress=False)
+    references = results.references("elastic")
+    assert len([r for r in references["C44"] if r["kind"] == "PBE"]) > 1
+    figure = elastic_plots([(m.label, m.results["elastic"], references) for m in results.models])[0][3]
+    marks = next(c for c in figure.axes[0].collections if c.get_label() == "PBE").get_offsets()
+    assert marks[2][1] == next(r["value"] for r in references["C44"] if r["kind"] == "PBE")
+
+
+def test_names_of_calculators_may_break_at_their_signs_and_stay_escaped():
+    assert str(soft("a_b.snap<i>")) == "a_<wbr>b.<wbr>snap&lt;i&gt;" and str(soft("EMT.")) == "EMT."
+
+
+def test_the_rank_is_shown_only_where_the_place_does_not_say_it_all(report):
+    equal = validate({"a": EMT(), "b": EMT()}, proto="Cu:fcc", properties="elastic", mode="smoke", progress=False)
+    assert "Rank by deviation" not in render(equal) and "Rank by deviation" in render(report)

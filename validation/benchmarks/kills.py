@@ -91,8 +91,8 @@ def main() -> int:
         for r in rows:
             what = "same" if r["same"] else "DIFFERENT"
             table.append(f"| {r['after']:.2f} | {r['stored']} of {r['items']} | {what} |")
-        head = f"<!-- python validation/benchmarks/kills.py --kills {args.kills} --write -->\n"
-        write_text(RESULTS, f"{head}{line}\nMachine: {machine()}.\n\n" + "\n".join(table) + "\n")
+        head = "# Killed and resumed\n\n"
+        write_text(RESULTS, f"{head}{line}\n\n" + "\n".join(table) + f"\n\nMachine: {machine()}.\n")
     return 0 if same == len(rows) else 1
 
 

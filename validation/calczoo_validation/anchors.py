@@ -29,7 +29,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from calczoo import get_calculator
-from calczoo.core.errors import CalczooError, OptionError
+from calczoo.core.errors import CalczooError, DataError, OptionError
 from calczoo.family import close_match
 
 from .results import Status
@@ -119,6 +119,9 @@ def run_anchors(
 ) -> list[AnchorRow]:
     """One row per number of the chosen anchors, in the order of anchors.json. An anchor whose file is not on this
     machine, or whose calculation fails, gives rows without a value and the reason; nothing is left out."""
+    given = [potentials] if isinstance(potentials, str | Path) else list(potentials or [])
+    if missing := [str(p) for p in given if not Path(p).expanduser().is_dir()]:
+        raise DataError(f"folder of potentials {', '.join(missing)} does not exist")
     where = folders(potentials)
     return [row for entry in anchors(names) for row in _run(entry, where, progress)]
 

@@ -1,7 +1,8 @@
 """Chemical potentials for defects, all from the model itself.
 
-An element's reference is its lowest phase among fcc, bcc, hcp and diamond (and, where it is a gas, the molecule X2),
-each relaxed with the same model. In a compound with n_X atoms of X per cell of energy E, equilibrium demands
+An element's reference is its lowest phase among fcc, bcc, hcp and diamond (for carbon graphite too and, where it is a
+gas, the molecule X2), each relaxed with the same model. In a compound with n_X atoms of X per cell of energy E,
+equilibrium demands
 
     sum_X n_X mu_X = E,    mu_X <= mu_X(element),
 
@@ -26,6 +27,7 @@ from .symmetry import Symmetry
 PHASES = ("fcc", "bcc", "hcp", "diamond")
 GASES = ("H", "N", "O", "F", "Cl", "Br", "I")
 SCALES = np.linspace(0.78, 1.34, 29)
+BONDS = np.linspace(0.62, 1.74, 29)  # molecules: the bond of N2 is 0.77 of two covalent radii, that of H2 1.2
 BOX = 14.0  # A, around a molecule
 
 
@@ -46,10 +48,11 @@ class Element:
 def elemental_references(ctx, elements: Sequence[str]) -> dict[str, Element]:
     """The lowest phase of each element: one call for all volume scans, one for all relaxations."""
     crystals = {(x, p): parse_proto(f"{x}:{p}").atoms for x in elements for p in PHASES}
+    crystals |= {(x, "graphite"): _graphite() for x in elements if x == "C"}
     crystals |= {(x, "molecule"): _molecule(x, 1.0) for x in elements if x in GASES}
     trials = [
         _molecule(key[0], s) if key[1] == "molecule" else scaled(atoms, s)
-        for key, atoms in crystals.items() for s in SCALES
+        for key, atoms in crystals.items() for s in _scales(key)
     ]  # fmt: skip
     with ctx.progress.step("phases of the elements", len(trials)):
         got = ctx.evaluator.evaluate(trials, ("energy",), errors="return")
@@ -58,7 +61,7 @@ def elemental_references(ctx, elements: Sequence[str]) -> dict[str, Element]:
                 for k, key in enumerate(crystals)}  # fmt: skip
     starts = {}
     for key, energy in zip(crystals, energies, strict=True):
-        scale = _minimum(energy)
+        scale = _minimum(energy, _scales(key))
         if scale is not None:
             starts[key] = _molecule(key[0], scale) if key[1] == "molecule" else scaled(crystals[key], scale)
     lowest = _relaxed(ctx, starts)
@@ -82,17 +85,28 @@ def _molecule(element: str, scale: float) -> Atoms:
     return Atoms([element] * 2, [(0, 0, 0), (0, 0, bond)], cell=[BOX] * 3, pbc=True)
 
 
-def _minimum(energy: np.ndarray) -> float | None:
+def _graphite() -> Atoms:
+    """AB stacking with the measured lengths; a model without forces between layers keeps them as they are."""
+    shape = 2.461 * np.array([[1, 0, 0], [-0.5, 3**0.5 / 2, 0], [0, 0, 2.725]])
+    places = [[0, 0, 0.25], [0, 0, 0.75], [1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]
+    return Atoms("C4", scaled_positions=places, cell=shape, pbc=True)
+
+
+def _scales(key: tuple[str, str]) -> np.ndarray:
+    return BONDS if key[1] == "molecule" else SCALES
+
+
+def _minimum(energy: np.ndarray, scales: np.ndarray) -> float | None:
     """Scale of the energy minimum next to the first guess; None without one."""
     inner = [
-        k for k in range(1, len(SCALES) - 1)
+        k for k in range(1, len(scales) - 1)
         if np.isfinite(energy[k - 1 : k + 2]).all() and energy[k] < energy[k - 1] and energy[k] <= energy[k + 1]
     ]  # fmt: skip
     if not inner:
         return None
-    best = min(inner, key=lambda k: abs(np.log(SCALES[k])))
+    best = min(inner, key=lambda k: abs(np.log(scales[k])))
     left, mid, right = energy[best - 1 : best + 2]
-    return float(SCALES[best] + 0.5 * (left - right) / (left - 2 * mid + right) * (SCALES[1] - SCALES[0]))
+    return float(scales[best] + 0.5 * (left - right) / (left - 2 * mid + right) * (scales[1] - scales[0]))
 
 
 def _relaxed(ctx, starts: dict) -> dict:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .references import deviation, primary
+from .references import deviation, is_zero, primary
 from .results import Status
 from .statistics import (
     FEWEST,
@@ -158,7 +158,7 @@ def _deviations(report: Any) -> tuple[dict[str, dict[str, float | None]], list[s
             if reference is None or name not in given:
                 continue
             quantity = f"{prop}.{name}"
-            if not reference["value"]:
+            if is_zero(reference):
                 zero.append(quantity)
                 continue
             for m in report.models:

@@ -161,7 +161,7 @@ def make_run(config: Mapping[str, Any]) -> Run:
     if not entries:
         raise OptionError("no calculator given, as in: calczoo validate -c snap:Mo --proto Mo:bcc")
     targets = [make_target(p, None) for p in config.get("proto", [])]
-    targets += [make_target(None, _structure(f)) for f in config.get("structure", [])]
+    targets += [make_target(None, f) for f in config.get("structure", [])]
     data = config.get("dataset", [])
     if not data and "dataset" in (config.get("properties") or ()) and config.get("reference"):
         data = [config["reference"]]  # the frames of an own reference are a data set too
@@ -182,21 +182,6 @@ def make_run(config: Mapping[str, Any]) -> Run:
         campaign, config.get("out"), config.get("resume", False), config.get("reference"), config.get("shard"),
         config.get("jobs", 1), dict(config.get("engine", {})), config.get("fail_on"),
     )  # fmt: skip
-
-
-def _structure(name: str) -> Any:
-    """A file, with @index for one of several structures in it; the label is the file's name."""
-    import ase.io
-
-    path, _, index = name.partition("@")
-    if not Path(path).is_file():
-        raise DataError(f"structure file {path} does not exist")
-    if not index:
-        return path
-    try:
-        return ase.io.read(name)
-    except Exception as error:  # ASE's readers raise whatever their parsers do
-        raise DataError(f"{name} cannot be read as a structure: {type(error).__name__}: {error}") from error
 
 
 def parse_changes(pairs: list[str]) -> dict[str, dict[str, Any]]:

@@ -30,7 +30,7 @@ def _energies(models, names):
         values = [result[f"{n}_energy"] if f"{n}_energy" in result else None for n in names]
         series.append((label, [v and v.value for v in values], [v and v.error for v in values]))
         for k, n in enumerate(names):
-            for ref in references.get(f"{n}_energy", []):
+            for ref in reversed(references.get(f"{n}_energy", [])):  # of several of one kind the first counts
                 marks.setdefault(ref["kind"], [None] * len(names))[k] = ref["value"]
     fig = bars([_label(models, n) for n in names], series, marks, "boundary energy (J/m$^2$)")
     return "boundaries", "Grain-boundary energies", "Lowest energy found of each boundary.", fig

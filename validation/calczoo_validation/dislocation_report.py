@@ -132,9 +132,14 @@ def _slip(result: PropertyResult, found: Findings, core: Value) -> None:
         text = f"the core moved by {record['centre']:.1f} A, out of the field that holds its ring"
         core.flag(Status.SUSPICIOUS, text)
     label = "distance of the partials" if found.elastic else "width of the core"
+    error, source = None, "one radius only"
+    widths = [s["width"] for s in found.usable if s.get("width") is not None]
+    if len(widths) > 1:
+        error = float(np.median(np.diff(x))) / 2 + abs(widths[-1] - widths[-2])
+        source = "spacing of the atoms along the plane, two radii"
     value = result.add(
         f"{name}_{'splitting' if found.elastic else 'width'}", f"{title}: {label}", record["width"], "A",
-        error=float(np.median(np.diff(x))) / 2, error_source="spacing of the atoms along the plane",
+        error=error, error_source=source,
         note="slip b/4 to 3b/4" + ("; the slip is not monotonic" if record["folds"] else ""),
     )  # fmt: skip
     if not found.elastic:

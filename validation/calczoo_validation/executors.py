@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from calczoo.core.errors import BackendUnavailable, OptionError
@@ -34,8 +34,15 @@ def run_serial(campaign: Campaign, items: list[Item], store: Any, done: Done, ba
 def run_processes(campaign: Campaign, items: list[Item], store: Store, done: Done, bar: Progress, jobs: int) -> None:
     """`jobs` worker processes, each with its share of the cores."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    others = set(active_children())
     with _threads_of_workers(threads), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        _schedule(campaign, items, store, done, bar, lambda job: pool.submit(work, job, str(store.folder)))
+        try:
+            _schedule(campaign, items, store, done, bar, lambda job: pool.submit(work, job, str(store.folder)))
+        except BaseException:  # Ctrl-C above all: the pool would go on with everything that was handed out
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
 
 
 def run_parsl(campaign: Campaign, items: list[Item], store: Store, done: Done, bar: Progress, settings: dict) -> None:

@@ -35,6 +35,7 @@ from .phonopy_files import (
 )  # fmt: skip
 from .registry import Context
 from .results import PropertyFailure, PropertyResult, Status
+from .structures import OtherMaterial
 
 MOVED = 1e-5  # A
 RAW = "force constants before and after their symmetries are imposed"
@@ -50,12 +51,23 @@ def from_force_sets(folder: str | Path, ctx: Context, result: PropertyResult) ->
     from .phonon_values import report
 
     cell = read_folder(Path(folder), getattr(ctx.options, "born", ""))
+    _same_material(Path(folder), cell, ctx)
     result.settings.update(
         folder=Path(folder).name, supercells=[cell.phonon.supercell_matrix.tolist()],
         atoms=[len(cell.phonon.supercell)], mesh_length_A=ctx.options.mesh,
         charges="none" if cell.phonon.nac_params is None else "BORN",
     )  # fmt: skip
     report([cell], ctx, result)
+
+
+def _same_material(folder: Path, cell: Supercell, ctx: Context) -> None:
+    """OtherMaterial where the folder is of another composition than the crystal."""
+    if ctx.crystal is None:
+        return
+    theirs = ase_cell(cell.phonon.primitive).symbols.formula.reduce()[0].format("hill")
+    ours = ctx.crystal.atoms.symbols.formula.reduce()[0].format("hill")
+    if theirs != ours:
+        raise OtherMaterial(f"{folder.name}: the forces are of {theirs}, this run is about {ctx.crystal.label}")
 
 
 def read_folder(folder: Path, born: str = "") -> Supercell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import Any
 
@@ -41,7 +42,15 @@ def render(report: Report) -> str:
     names = {"report": "report.html.j2", "style": "report.css"}
     texts = {k: folder.joinpath(v).read_text(encoding="utf-8") for k, v in names.items()}
     env = Environment(loader=DictLoader(texts), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    env.filters["soft"] = soft
     return env.get_template("report").render(**page(report)).lstrip()
+
+
+def soft(label: str) -> Any:
+    """A name that may be broken after the signs that file names consist of."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([_.:+-])(?=.)", r"\1<wbr>", str(escape(label))))
 
 
 def page(report: Report) -> dict[str, Any]:
@@ -173,9 +182,10 @@ def _comparison(report: Report, colour_of: dict[str, str]) -> dict[str, Any] | N
     from .plots_compare import deviation_figure, error_figure
 
     out: dict[str, Any] = {"found": found, "notes": found.notes, "standings": [], "groups": [], "pairs": [],
-                           "dataset": [], "figure": "", "dataset_figure": ""}  # fmt: skip
+                           "dataset": [], "figure": "", "dataset_figure": "", "ranks": False}  # fmt: skip
     if found.quantities:
         best = min((s.place for s in found.standings), default=1)
+        out["ranks"] = len({s.usable for s in found.standings}) > 1  # with equal coverage the places say it all
         for s in sorted(found.standings, key=lambda s: (s.place, found.labels.index(s.label))):
             tied = sum(o.place == s.place for o in found.standings) > 1
             out["standings"].append({
@@ -218,9 +228,8 @@ def _digits(x: float) -> str:
 
 
 def _pair_row(p, factor: float, unit: str) -> dict[str, Any]:
-    winner = p.first if p.difference < 0 else p.second
-    few = p.low is None
-    verdict_text = f"too few to tell ({p.n})" if few else "tie" if p.tie else f"{winner} is nearer"
+    nearer = f"{'first' if p.difference < 0 else 'second'} is nearer"
+    verdict_text = f"too few to tell ({p.n})" if p.low is None else "tie" if p.tie else nearer
     sign = "+" if p.difference > 0 else ""
     return {
         "first": p.first, "second": p.second,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .numbers import show, show_error, show_percent, show_unit
+from .numbers import show, show_error, show_percent, show_reference, show_unit
 from .references import deviation, link, primary
 from .results import PropertyResult, Status, Value
 
@@ -79,11 +79,9 @@ def _combined_row(sample: Value, name: str, results, refs: list[dict], kinds: li
 def _reference(ref: dict, refs: list[dict]) -> dict[str, str]:
     """A reference value with its source, remark, and the other values of the same kind."""
     others = [f"also {o['value']:g} ({o['short']})" for o in refs if o["kind"] == ref["kind"] and o is not ref]
-    value = f"{ref['value']:.6g}" + (f" ± {ref['error']:.2g}" if ref.get("error") else "")
-    if ref["kind"] == "reference" and ref.get("error") is not None:  # computed here: as many digits as it has
-        value = f"{show(ref['value'], ref['error'], ref['unit'])} {show_error(ref['error'], ref['unit'])}"
+    error = f" {show_error(ref['error'], ref['unit'])}" if ref.get("error") is not None else ""
     return {
-        "value": value.replace("-", "−"), "short": ref["short"], "link": link(ref),
+        "value": show_reference(ref) + error, "short": ref["short"], "link": link(ref),
         "title": ref["source"], "note": "; ".join([ref["note"]] * bool(ref["note"]) + others),
     }  # fmt: skip
 

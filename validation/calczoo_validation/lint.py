@@ -215,7 +215,7 @@ def _units(values: Mapping[str, Mapping[str, list[dict]]], crystal: str) -> list
 
 def declared_unit(prop: Any, name: str) -> str | None:
     """Unit that a property declares for one of its values; None where it declares no such value."""
-    match = next((o for o in prop.outputs if fnmatchcase(name, o.name)), None) if prop is not None else None
+    match = prop.output(name) if prop is not None else None
     return match.unit if match is not None else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 MOST_DIGITS = {
     "A": 4, "A^2": 3, "A^3": 4, "eV": 4, "meV": 2, "GPa": 2, "THz": 3, "kB": 4, "%": 3, "": 4, "J/m^2": 4, "eV/A": 4,
@@ -33,6 +34,13 @@ def show(value: float | None, error: float | None = None, unit: str = "") -> str
         small = abs(value) > 1e-3 * most and (error is None or error < abs(value))
         text = f"{value:.1e}" if small else text.lstrip("-")
     return text.replace("-", "−")
+
+
+def show_reference(reference: dict[str, Any]) -> str:
+    """A reference value: as it was published, or with the digits that it has where it was computed here."""
+    if reference["kind"] == "reference" and reference.get("error") is not None:
+        return show(reference["value"], reference["error"], reference["unit"])
+    return f"{reference['value']:.6g}".replace("-", "−")
 
 
 def show_error(error: float | None, unit: str = "") -> str:

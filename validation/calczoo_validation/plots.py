@@ -35,10 +35,13 @@ COLOURS = _Colours()
 
 @contextmanager
 def palette(colours: Sequence[str]) -> Iterator[None]:
-    """Colours of the models of the figures drawn inside, in their order."""
+    """Colours of the models of the figures drawn inside, in their order; and the style of all figures."""
+    import matplotlib
+
     token = _chosen.set(tuple(colours) or BASE)
     try:
-        yield
+        with matplotlib.rc_context(STYLE):
+            yield
     finally:
         _chosen.reset(token)
 
@@ -64,10 +67,47 @@ def figure(width: float, height: float, columns: int = 1, **more):
     return fig, axes
 
 
+MOST_INSIDE = 2  # entries of a legend that stays among the curves
+LONG_NAME = 18
+
+
+def place_legends(fig) -> None:
+    """Legends that would lie on curves or be cut off: above the axes, in as many columns as there is room for."""
+    inside = [ax.get_legend() for ax in fig.axes if ax.get_legend() is not None]
+    names = [[text.get_text() for text in legend.get_texts()] for legend in inside]
+    long = any(len(n) > MOST_INSIDE or any(len(text) > LONG_NAME for text in n) for n in names)
+    if long and all(n == names[0] for n in names) and not fig.legends:
+        handles = inside[0].legend_handles
+        for legend in inside:
+            legend.remove()
+        _legend_above(fig, handles, names[0])
+        return
+    for legend in list(fig.legends):
+        fig.draw_without_rendering()
+        if legend.get_window_extent().width > fig.bbox.width:
+            names = [text.get_text() for text in legend.get_texts()]
+            legend.remove()
+            _legend_above(fig, legend.legend_handles, names)
+
+
+def _legend_above(fig, handles, names) -> None:
+    """A legend in the most columns that fit, and that much more height."""
+    for columns in range(min(4, len(names)), 0, -1):
+        legend = fig.legend(handles, names, frameon=False, fontsize=8, ncols=columns, loc="outside upper left")
+        fig.draw_without_rendering()
+        extent = legend.get_window_extent()
+        if extent.width <= fig.bbox.width or columns == 1:
+            width, height = fig.get_size_inches()
+            fig.set_size_inches(max(width, extent.width / fig.dpi), height + extent.height / fig.dpi)
+            return
+        legend.remove()
+
+
 def to_svg(fig, key: str) -> str:
     """The figure as an <svg> element for inlining; every id gets the prefix `key`."""
     import matplotlib
 
+    place_legends(fig)
     buffer = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
         fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -90,14 +130,15 @@ def bars(names, series, marks: dict[str, list], unit: str):
     owners = list(dict.fromkeys(re.sub(r",? ?(relaxed|clamped) ions$", "", s[0]) for s in series))
     for k, (label, values, errors) in enumerate(series):
         heights = [v if v is not None else np.nan for v in values]
-        spread = [e if e is not None else 0.0 for e in errors]
+        spread = [e if e is not None else np.nan for e in errors]  # no cap where no error is known
         clamped = "clamped" in label
         colour = COLOURS[owners.index(re.sub(r",? ?(relaxed|clamped) ions$", "", label)) % len(COLOURS)]
         ax.bar(
             x + (k - (len(series) - 1) / 2) * width, heights, 0.92 * width, yerr=spread, label=label, color=colour,
             alpha=0.4 if clamped else 1.0, error_kw={"lw": 0.8, "ecolor": "#1a202c"}, capsize=2,
         )  # fmt: skip
-    for kind, values in marks.items():
+    order = {kind: k for k, kind in enumerate(MARKS)}
+    for kind, values in sorted(marks.items(), key=lambda m: order.get(m[0], len(order))):
         shape, colour = MARKS.get(kind, ("x", "#4a5568"))
         points = [(k, v) for k, v in enumerate(values) if v is not None]
         if points:

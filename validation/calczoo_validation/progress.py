@@ -48,6 +48,9 @@ class Progress:
         """Count evaluated structures; ignored in a step that reports its own progress by `update`."""
         if not self._counted:
             self._state["inner"][1] += amount
+            _, done, total = self._state["inner"]
+            if total is not None and done > total:  # the step announced something else than structures
+                self._state["inner"][2] = None
         self._draw()
 
     def update(self, done: int, total: int) -> None:

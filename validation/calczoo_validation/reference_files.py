@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from .references import NO_COMMON_ZERO
 from .registry import Context, Property, all_properties
 from .results import PropertyFailure, PropertyResult, Status
 from .store import plain
-from .structures import Crystal
+from .structures import Crystal, OtherMaterial
 
 HEAD_KEYS = {
     "$schema": "ignored", "crystal": "prototype that the values are of, as in Mo:bcc",
@@ -163,7 +162,7 @@ def _values(path: Path, crystal: Crystal | None) -> OwnReference:
             raise DataError(f"{name}: {key} is {value!r}; expected a text")
     stated = heads.get("crystal", "")
     if stated and crystal is not None and stated not in (crystal.reference_key(), crystal.label):
-        raise DataError(f"{name}: the values are of {stated}, this run is about {crystal.reference_key()}")
+        raise OtherMaterial(f"{name}: the values are of {stated}, this run is about {crystal.reference_key()}")
     own = OwnReference(name, heads.get("level_of_theory", ""))
     if not own.level_of_theory:
         own.findings.append(Finding("warning", name, "no level of theory is stated (key level_of_theory)"))
@@ -186,7 +185,9 @@ def _checked_name(key: str, entry: Any, known: Mapping[str, Property], file: str
     if prop not in known:
         raise DataError(f"{file}: {key}: unknown property{close_match(prop, list(known))} (has: {', '.join(known)})")
     if not isinstance(entry, dict):
-        raise DataError(f"{file}: {key} is {entry!r}; expected an object with value and unit")
+        raise DataError(
+            f'{file}: {key} is {entry!r}; expected an object with value and unit, as in {{"value": 466, "unit": "GPa"}}'
+        )
     unknown = next((k for k in entry if k not in VALUE_KEYS), None)
     if unknown is not None:
         hint = close_match(unknown, [*VALUE_KEYS])
@@ -201,7 +202,7 @@ def _checked_name(key: str, entry: Any, known: Mapping[str, Property], file: str
         if not isinstance(entry.get(k, "" if k != "unit" else None), str):
             raise DataError(f"{file}: {key}: {k} is {entry.get(k)!r}; expected a text")
     outputs = known[prop].outputs
-    match = next((o for o in outputs if fnmatchcase(name, o.name)), None)
+    match = known[prop].output(name)
     if match is None:
         allowed = ", ".join(o.name for o in outputs)
         raise DataError(f"{file}: {key}: {prop} gives no such value{close_match(name, [])} (gives: {allowed})")
@@ -234,6 +235,9 @@ class _NoCalculator:
 
 def _frames(path: Path, crystal, properties, mode: str, settings) -> OwnReference:
     frames = load_dataset(path)
+    elements = sorted({s for a in frames for s in a.get_chemical_symbols()})
+    if crystal is not None and not set(elements) & set(crystal.atoms.get_chemical_symbols()):
+        raise OtherMaterial(f"{path.name}: the frames are of {', '.join(elements)}, this run is about {crystal.label}")
     levels = sorted({level_of(a) for a in frames} - {""})
     own = OwnReference(path.name, "; ".join(levels[:3]), frames=frames)
     own.findings = lint_frames(frames, path.name)

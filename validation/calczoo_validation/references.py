@@ -59,9 +59,14 @@ def merged(own: dict[str, list[dict]], built_in: dict[str, list[dict]]) -> dict[
     return {n: in_order([*own.get(n, []), *built_in.get(n, [])]) for n in sorted({*own, *built_in})}
 
 
+def is_zero(reference: dict[str, Any]) -> bool:
+    """Whether the reference is 0 within its own error: then there is no relative deviation from it."""
+    return abs(reference["value"] or 0.0) <= (reference.get("error") or 0.0)
+
+
 def deviation(value: float | None, reference: dict[str, Any]) -> float | None:
-    """Relative deviation (value - reference) / |reference|."""
-    if value is None or not reference["value"]:
+    """Relative deviation (value - reference) / |reference|; None from a reference that is 0."""
+    if value is None or is_zero(reference):
         return None
     return (value - reference["value"]) / abs(reference["value"])
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -109,6 +111,11 @@ class Property:
     plots: Callable[[list[tuple[str, PropertyResult, dict[str, list[dict]]]]], list[tuple]] | None = None
     from_frames: Callable[[list[Any], Context, PropertyResult], None] | None = None
     version: int = 1
+
+    def output(self, name: str) -> Output | None:
+        """What is declared about a value: of all patterns that fit, the one with most letters of its own."""
+        fitting = [o for o in self.outputs if fnmatchcase(name, o.name)]
+        return max(fitting, key=lambda o: len(re.sub(r"\[.*?\]|[*?]", "", o.name)), default=None)
 
 
 # Named groups, accepted wherever a list of properties is.

@@ -18,7 +18,7 @@ from .report import FORMATS, ModelReport, Report
 from .results import PropertyResult, Status
 from .sources import Source, distinct, label_of
 from .store import Store, environment, plain, slug
-from .structures import make_crystal
+from .structures import OtherMaterial, make_crystal
 
 
 class Memory:
@@ -99,6 +99,7 @@ class Run:
     engine: dict[str, Any] = field(default_factory=dict)
     fail_on: Sequence[str] | None = None
     reports: list[Report] = field(default_factory=list)
+    references: list[Any] = field(default_factory=list)
 
     def __post_init__(self):
         self.store = Store(self.out) if self.out is not None else Memory()
@@ -116,6 +117,7 @@ class Run:
 
     def go(self, progress: bool = True, formats: Sequence[str] | None = None) -> list[Report]:
         """Compute what is missing and write the reports; returns one report per target."""
+        self.references = self._references()  # before anything is computed: a bad file is known at once
         todo: list[Item] = []
         for item in {item.key: item for item in self.items}.values():  # what two calculators share is computed once
             earlier = self._stored(item) if self.resume else None
@@ -155,14 +157,28 @@ class Run:
             notes.append(f"This is shard {self.shard}: {len(self.items)} of {len(campaign.items)} items.")
         report = Report(describe(target), campaign.settings.mode, environment(), models, notes)
         report.left_out = list(campaign.left_out[t])
-        if self.reference is not None:
-            from .reference_files import load_reference
-
-            report.reference = load_reference(
-                self.reference, crystal=target.crystal, properties=[p.name for p in campaign.chosen],
-                mode=campaign.settings.mode, settings=campaign.settings.changes,
-            )  # fmt: skip
+        report.reference = self.references[t]
+        if self.reference is not None and report.reference is None:
+            notes.append(f"{Path(self.reference).name} is of another crystal than {target.label}: not used for it.")
         return report
+
+    def _references(self) -> list[Any]:
+        """The own reference of every target; None where it is of another crystal. Errors: DataError."""
+        from .reference_files import load_reference
+
+        campaign, found, problem = self.campaign, [], None
+        for target in campaign.targets:
+            try:
+                found.append(None if self.reference is None else load_reference(
+                    self.reference, crystal=target.crystal, properties=[p.name for p in campaign.chosen],
+                    mode=campaign.settings.mode, settings=campaign.settings.changes,
+                ))  # fmt: skip
+            except OtherMaterial as error:
+                found.append(None)
+                problem = error
+        if problem is not None and not any(found):
+            raise problem
+        return found
 
     def save(self, formats: Sequence[str] | None = None) -> None:
         """Write every report; with several targets each into a folder of its own, and an index beside them."""

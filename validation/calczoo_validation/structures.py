@@ -16,10 +16,14 @@ from ase.build import bulk, make_supercell
 from ase.data import atomic_numbers, covalent_radii, reference_states
 from ase.io import read
 
-from calczoo.core.errors import InvalidStructure, OptionError
+from calczoo.core.errors import DataError, InvalidStructure, OptionError
 from calczoo.family import close_match
 
 from .symmetry import Symmetry
+
+
+class OtherMaterial(DataError):
+    """A reference that is of another crystal than the one to be validated."""
 
 
 def _ase(name: str) -> Callable[[list[str], float], Atoms]:
@@ -284,7 +288,7 @@ def _elements(formula: str, name: str) -> list[str]:
         raise OptionError(f"{name} needs {len(counts)} element(s) as in {wanted}, got {formula!r}")
     for e in elements:
         if e not in atomic_numbers:
-            raise OptionError(f"{name} needs {len(counts)} element(s); {e!r} in {formula!r} is none")
+            raise OptionError(f"{name} needs {len(counts)} element(s); {e!r} is not the symbol of one (in {formula!r})")
     numbers = [int(n or 1) for _, n in found]
     numbers = [n // math.gcd(*numbers) for n in numbers]
     if sorted(numbers) != sorted(counts):
@@ -339,6 +343,22 @@ def _atomic_volume(state: dict[str, Any]) -> float | None:
     return float(volume)
 
 
+def read_structure(name: str) -> Atoms:
+    """The structure in a file that ASE reads; `file@3` is one of several, by default the last. Errors: DataError."""
+    path, _, index = (name, "", "") if Path(name).is_file() else name.partition("@")
+    if not Path(path).is_file():
+        raise DataError(f"structure file {path} does not exist")
+    if index and not re.fullmatch(r"-?\d+", index):
+        raise DataError(f"structure {name}: write the number of one structure, as in {path}@0, or @-1 for the last")
+    try:
+        return read(path, index=int(index or -1))
+    except (StopIteration, IndexError) as error:
+        raise DataError(f"structure {name}: the file has no structure number {index or -1}") from error
+    except Exception as error:  # ASE's readers raise whatever their parsers do
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise DataError(f"{path} cannot be read as a structure ({why}); is its format what its name says?") from error
+
+
 def make_crystal(proto: str | None, structure: Atoms | str | Path | None) -> Crystal:
     """The crystal asked for: exactly one of `proto` and `structure` (Atoms, or a file that ase.io reads)."""
     if (proto is None) == (structure is None):
@@ -348,7 +368,7 @@ def make_crystal(proto: str | None, structure: Atoms | str | Path | None) -> Cry
     label = ""
     if not isinstance(structure, Atoms):
         label = Path(structure).name
-        structure = read(structure)
+        structure = read_structure(str(structure))
     atoms = Atoms(structure.get_chemical_symbols(), structure.positions, cell=structure.cell, pbc=structure.pbc)
     if not atoms.pbc.all() or abs(atoms.cell.volume) < 1e-6:
         raise InvalidStructure("validation needs a crystal: periodic in three directions, with a cell")

@@ -55,9 +55,11 @@ class Shape:
 def orbit(rotations: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Distinct images of a unit normal under Cartesian rotations (g, 3, 3), and their opposites."""
     images = np.vstack([rotations @ normal, -(rotations @ normal)])
+    # Rotations of a relaxed crystal are orthogonal to its relaxation tolerance only.
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
     kept: list[np.ndarray] = []
     for n in images:
-        if all(n @ k < 1 - 1e-8 for k in kept):
+        if all(n @ k < 1 - 1e-6 for k in kept):
             kept.append(n)
     return np.array(kept)
 

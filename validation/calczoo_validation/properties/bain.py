@@ -196,7 +196,7 @@ def _barriers(result, suffix, title, curve, coarse, special, own, energy, grid) 
         half = 4001 * 0.5 * np.min(np.diff(np.log(grid))) / (dense[-1] - dense[0])
         top = 0 if top < half else 4000 if top > 4000 - half else top  # within half a step of an end: that end
         height = float(curve(dense[top])) - start
-        error = abs(float(np.max(coarse(dense))) - float(curve(dense[top])))
+        error = NOISE + abs(float(np.max(coarse(dense))) - float(curve(dense[top])))
         at = float(np.exp(dense[top]))
         where = a if top == 0 else b if top == len(dense) - 1 else f"x = {at:.3f}"
         label = f"Highest point between {a} and {b}, {title}"
@@ -263,7 +263,7 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "bain", "Bain path", run, order=24, plots=plots, options=Options, applies=applies,
+    "bain", "Bain path", run, order=24, version=2, plots=plots, options=Options, applies=applies,
     outputs=(
         Output("E_*", "meV/atom", "energies of bcc, fcc, sc and of other stationary points on the path"),
         Output("barrier_*", "meV/atom", "highest point between two structures, above the crystal under test"),

@@ -315,7 +315,7 @@ def plots(models):
         ax.set_xlim(right=reach)
         ax.set_ylim(-2.2 * scale, 3.0 * scale)
         ax.axhline(0, color="#4a5568", lw=0.7)
-        ax.set_xlabel("distance (A)")
+        ax.set_xlabel("distance (Å)")
         ax.set_title(key.replace("_", "–"), fontsize=9)
     axes[0].set_ylabel("energy (eV)")
     if len(models) > 1:

@@ -315,7 +315,7 @@ def plots(models):
 
 PROPERTY = Property(
     "dislocations", "Dislocation cores", run, order=68, plots=plots, options=Options, needs=("lattice", "elastic"),
-    applies=applies, sources=("10.1016/0079-6425(80)90007-9", "10.1080/14786437008238490"),
+    applies=applies, sources=("10.1016/0079-6425(80)90007-9", "10.1080/14786437008238490"), version=2,
     outputs=(
         Output("*_E_core", "eV/A", "core energy per length for r_core = b"),
         Output("*_K", "eV/A", "elastic prefactor of the energy's logarithm, from the elastic tensor"),

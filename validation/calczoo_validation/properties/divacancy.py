@@ -162,7 +162,7 @@ def plots(models):
     if not drawn:
         return []
     ax.axhline(0, color="#4a5568", lw=0.7)
-    ax.set_xlabel("distance of the two sites (A)")
+    ax.set_xlabel("distance of the two sites (Å)")
     ax.set_ylabel("binding energy (eV)")
     if len(models) > 1:
         ax.legend(frameon=False)

@@ -7,7 +7,8 @@ crystal's symmetry. Relaxed ions: each strained cell is relaxed until its forces
 strain caused. With a tolerance as loose as those forces themselves no step is taken and the clamped constant comes back
 unnoticed. So the share of the forces that is left, s, counts: the relaxed constant still holds about s/(1 - s) of what
 the relaxation has gained so far, which goes into the error bar; where s is not small the gain itself is unknown, and
-the constants are flagged.
+the constants are flagged. The energies of the clamped cells must have the same second derivatives, C_jj V h^2 =
+E(h e_j) + E(-h e_j) - 2 E(0): a stress that is not the derivative of the energy gives other constants, however smooth.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from ..strain import strain_matrix, strained
 from ..symmetry import Symmetry
 from ._directions import cuts, extremes, values_along, words
 from ._elastic_fit import FIT_SOURCE, SYMPREC, constants, strain_series
+from ._tensors import independent, lowest_eigenvalue, voigt_reuss_hill
 
 NO_FORCE = 1e-7  # eV/A, below this the symmetry leaves the ions no freedom
 VIOLATION_GATE = 0.01
 ERROR_GATE = 0.02
 BULK_GATE = 0.03
 RICHARDSON = 5 / 3  # by which (4 C(h) - C(2h)) / 3 can enlarge errors of the two that have nothing in common
+ENERGY_GATE = 0.03  # of the largest constant
+SOFT = 0.01  # GPa, below it there is no stiffness to speak of
 STOP_GATE = 0.05  # share of the forces left above which relaxed constants are not trusted
 STRAIN_SOURCE = "two strain magnitudes, symmetry violation, forces left"
 SPREAD_SOURCE = "two strain magnitudes, forces left"
@@ -79,10 +83,14 @@ def _stresses(ctx: Context, magnitudes: tuple[float, float]):
     ]
     shape = (len(magnitudes), 6, 2, 6)
     with ctx.progress.step("strained cells", len(cells)):
-        first = ctx.evaluator.evaluate(cells, ("energy", "forces", "stress"))
+        *first, zero = ctx.evaluator.evaluate([*cells, atoms], ("energy", "forces", "stress"))
     clamped = np.array([r["stress"] for r in first]).reshape(shape) / GPa
     caused = max(float(np.linalg.norm(r["forces"], axis=1).max()) for r in first)
     info = {"force_caused": caused, "force_left": 0.0, "steps": 0, "unrelaxed": []}
+    even = np.array([r["energy"] for r in first]).reshape(shape[:3]).sum(axis=2) - 2 * zero["energy"]
+    curvature = even / np.square(magnitudes)[:, None] / atoms.get_volume() / GPa
+    noise = float(np.ptp(curvature, axis=0).max())
+    info["energy_diagonal_GPa"], info["energy_noise_GPa"] = curvature[1].tolist(), noise
     if caused <= NO_FORCE:
         return clamped, clamped.copy(), info
     with ctx.progress.step("relaxing ions in strained cells", len(cells)):
@@ -123,50 +131,6 @@ def _late(tensors: dict[str, dict], share: float) -> None:
     relaxed["variants"] = [relaxed["C_one_step"], relaxed["C"] + rest]
 
 
-def independent(symmetry: Symmetry, tolerance: float = 1e-6) -> list[tuple[int, int]]:
-    """Entries (i, j) of the upper triangle that the symmetry neither makes zero nor equal to one before them.
-
-    Read off a generic tensor of that symmetry: in the tensor of a model, entries may be equal by accident (C12 = C44
-    for every pair potential at zero pressure).
-    """
-    generic = np.random.default_rng(3).normal(size=(6, 6))
-    c = symmetry.elastic(generic + generic.T)
-    found: list[tuple[int, int]] = []
-    scale = np.abs(c).max()
-    order = [(i, i) for i in range(6)] + [(i, j) for i in range(6) for j in range(i + 1, 6)]
-    for i, j in sorted(order, key=lambda p: (p[0] > 2, p)):
-        value = c[i, j]
-        if abs(value) > tolerance * scale and all(
-            abs(abs(value) - abs(c[p])) > tolerance * scale for p in found
-        ):
-            found.append((i, j))
-    return found
-
-
-def voigt_reuss_hill(c: np.ndarray) -> dict[str, float]:
-    """Polycrystal averages in GPa (Hill 1952, doi:10.1088/0370-1298/65/5/307)."""
-    s = np.linalg.inv(c)
-    bulk_v = (c[:3, :3].sum()) / 9
-    bulk_r = 1 / s[:3, :3].sum()
-    diag, off = np.trace(c[:3, :3]), c[0, 1] + c[0, 2] + c[1, 2]
-    shear_v = (diag - off) / 15 + np.trace(c[3:, 3:]) / 5
-    sdiag, soff = np.trace(s[:3, :3]), s[0, 1] + s[0, 2] + s[1, 2]
-    shear_r = 15 / (4 * (sdiag - soff) + 3 * np.trace(s[3:, 3:]))
-    bulk, shear = (bulk_v + bulk_r) / 2, (shear_v + shear_r) / 2
-    return {
-        "B": bulk, "G": shear, "E": 9 * bulk * shear / (3 * bulk + shear),
-        "nu": (3 * bulk - 2 * shear) / (2 * (3 * bulk + shear)),
-        "A_U": 5 * shear_v / shear_r + bulk_v / bulk_r - 6,
-        "B_voigt": bulk_v, "B_reuss": bulk_r, "G_voigt": shear_v, "G_reuss": shear_r,
-    }  # fmt: skip
-
-
-def lowest_eigenvalue(c: np.ndarray) -> float:
-    """Smallest eigenvalue of the stiffness in the orthonormal (Mandel) basis, GPa; the Born criterion is > 0."""
-    weight = np.diag([1, 1, 1, 2**0.5, 2**0.5, 2**0.5])
-    return float(np.linalg.eigvalsh(weight @ c @ weight).min())
-
-
 def _add_constants(result: PropertyResult, names, tensors) -> None:
     for i, j in names:
         for kind in ("relaxed", "clamped"):
@@ -185,6 +149,18 @@ def _spread(function, tensor: dict) -> float:
 
 
 def _add_moduli(result: PropertyResult, tensor: dict) -> None:
+    if abs(lowest_eigenvalue(tensor["C"])) < SOFT:
+        result.notes.append("No averages: the crystal has no stiffness against some strain.")
+    else:
+        _add_averages(result, tensor)
+    result.add(
+        "born", "Lowest stiffness eigenvalue", lowest_eigenvalue(tensor["C"]), "GPa",
+        error=_spread(lowest_eigenvalue, tensor), error_source=SPREAD_SOURCE,
+        note="positive: elastically stable (Born)",
+    )  # fmt: skip
+
+
+def _add_averages(result: PropertyResult, tensor: dict) -> None:
     labels = {
         "B": ("Bulk modulus (Hill)", "GPa"), "G": ("Shear modulus (Hill)", "GPa"),
         "E": ("Young's modulus (Hill)", "GPa"), "nu": ("Poisson's ratio (Hill)", ""),
@@ -196,16 +172,11 @@ def _add_moduli(result: PropertyResult, tensor: dict) -> None:
     for key, (label, unit) in labels.items():
         error = _spread(lambda c, k=key: voigt_reuss_hill(c)[k], tensor)
         result.add(key, label, values[key], unit, error=error, error_source=SPREAD_SOURCE)
-    result.add(
-        "born", "Lowest stiffness eigenvalue", lowest_eigenvalue(tensor["C"]), "GPa",
-        error=_spread(lowest_eigenvalue, tensor), error_source=SPREAD_SOURCE,
-        note="positive: elastically stable (Born)",
-    )  # fmt: skip
 
 
 def _add_directions(result: PropertyResult, tensor: dict) -> None:
     """Extremes over all directions; none for a crystal that is not stable, whose compliance means nothing."""
-    if lowest_eigenvalue(tensor["C"]) <= 0:
+    if lowest_eigenvalue(tensor["C"]) < SOFT:
         result.notes.append("No extremes over directions: the stiffness is not positive.")
         return
     found = extremes(tensor["C"])
@@ -247,15 +218,22 @@ def _gates(ctx: Context, result: PropertyResult, names, tensors, info) -> None:
             "clamped ones and the true ones",
             relaxed_names,
         )
-    if tensors["relaxed"]["violation"] > VIOLATION_GATE:
+    clamped_names = [v.name for v in result.values if v.name.endswith("_clamped")]
+    for kind, wanted in (("relaxed", relaxed_names), ("clamped", clamped_names)):
+        violation = tensors[kind]["violation"]
+        if violation > VIOLATION_GATE and np.abs(tensors[kind]["C"]).max() > SOFT:
+            text = f"the tensor breaks the crystal's symmetry by {100 * violation:.1f} % of its largest entry"
+            result.flag(Status.SUSPICIOUS, text, wanted)
+    _energy_gate(result, tensors["clamped"]["C"], info, [*relaxed_names, *clamped_names])
+    low = lowest_eigenvalue(tensors["relaxed"]["C"])
+    if abs(low) < SOFT:
         result.flag(
-            Status.SUSPICIOUS,
-            f"the tensor breaks the crystal's symmetry by {100 * tensors['relaxed']['violation']:.1f} % of its largest "
-            "entry",
+            Status.UNSTABLE,
+            f"no stiffness against some strain (eigenvalue {low:.1e} GPa): layers or molecules that do not touch, or "
+            "empty space in the cell",
             relaxed_names,
         )
-    low = lowest_eigenvalue(tensors["relaxed"]["C"])
-    if low <= 0:
+    elif low < 0:
         result.flag(
             Status.UNSTABLE,
             f"elastically unstable: the stiffness has the negative eigenvalue {low:.2f} GPa (Born criterion); the "
@@ -264,11 +242,24 @@ def _gates(ctx: Context, result: PropertyResult, names, tensors, info) -> None:
         )
     eos = ctx.results.get("eos")
     cubic = len(names) == 3
-    if eos is not None and "B0" in eos and eos["B0"].value and cubic:
+    if eos is not None and "B0" in eos and eos["B0"].value and cubic and "B" in result:
         ratio = result["B"].value / eos["B0"].value - 1
         if abs(ratio) > BULK_GATE:
             text = f"bulk modulus differs by {100 * ratio:.1f} % from that of the equation of state"
             result.flag(Status.SUSPICIOUS, text, ("B",))
+
+
+def _energy_gate(result: PropertyResult, clamped: np.ndarray, info: dict, names: list[str]) -> None:
+    """Flag all constants where the energies of the strained cells have other second derivatives."""
+    gap, largest = float(np.abs(np.array(info["energy_diagonal_GPa"]) - np.diag(clamped)).max()), np.abs(clamped).max()
+    # The energies of the smaller strain have four times the noise of those compared here.
+    if gap > ENERGY_GATE * largest + info["energy_noise_GPa"] / 2 + SOFT:
+        result.flag(
+            Status.SUSPICIOUS,
+            f"energy and stress give second derivatives that differ by {gap:.3g} GPa, the largest constant being "
+            f"{largest:.3g} GPa: the stress is not the derivative of the energy",
+            names,
+        )
 
 
 def from_frames(frames: list, ctx: Context, result: PropertyResult) -> None:
@@ -330,14 +321,14 @@ def plots(models):
         get = lambda n, r=result: r[n].value if n in r else None  # noqa: E731
         err = lambda n, r=result: r[n].error if n in r else None  # noqa: E731
         series.append((f"{tag}relaxed ions", [get(n) for n in names], [err(n) for n in names]))
+        references = refs or references
         if len(models) > 1 and result.data.get("force_caused", 0.0) <= NO_FORCE:
             continue  # the same numbers again
         clamped = [get(f"{n}_clamped") for n in names]
         series.append((f"{tag}clamped ions", clamped, [err(f"{n}_clamped") for n in names]))
-        references = refs or references
     marks: dict[str, list] = {}
     for k, name in enumerate(names):
-        for ref in references.get(name, []):
+        for ref in reversed(references.get(name, [])):  # of several of one kind the first counts
             marks.setdefault(ref["kind"], [None] * len(names))[k] = ref["value"]
     fig = bars(names, series, marks, "GPa")
     caption = "Bars: the model, with ions relaxed in the strained cell and clamped. Marks: reference values."
@@ -372,7 +363,7 @@ def _young_figure(models):
 
 PROPERTY = Property(
     "elastic", "Elastic tensor", run, from_frames=from_frames, order=30, plots=plots, options=Options,
-    sources=("10.1088/0370-1298/65/5/307", "10.1103/PhysRevLett.101.055504"), version=2,
+    sources=("10.1088/0370-1298/65/5/307", "10.1103/PhysRevLett.101.055504"), version=3,
     outputs=(
         Output("C[1-6][1-6]", "GPa", "elastic constants with relaxed ions"),
         Output("C[1-6][1-6]_clamped", "GPa", "elastic constants with clamped ions"),

@@ -187,7 +187,7 @@ def plots(models):
             second = vinet(dense, other["E0"], other["V0"], other["B0_eV_A3"], other["B0_prime"])
             ax.plot(dense, 1e3 * (second - fit["E0"]), color=colour, lw=1.0, ls="--")
         ax.plot(v, 1e3 * (e - fit["E0"]), "o", color=colour, ms=3.5, mfc="white")
-    ax.set_xlabel("volume (A$^3$/atom)")
+    ax.set_xlabel("volume (Å$^3$/atom)")
     ax.set_ylabel("energy above minimum (meV/atom)")
     if len(models) > 1:
         ax.legend(frameon=False)

@@ -336,7 +336,7 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "interstitials", "Interstitials", run, order=54, plots=plots, options=Options,
+    "interstitials", "Interstitials", run, order=54, version=2, plots=plots, options=Options,
     outputs=(
         Output("E_frenkel*", "eV", "energy of an interstitial and a vacancy far apart"),
         Output("E_*", "eV", "formation energy reached from each place; the note says where it turns into another"),

@@ -5,7 +5,8 @@ stress are then held against each other: P = -dE/dV by a five-point derivative m
 
     da = a |P + tr(sigma)/3| / (3 B)
 
-is the numerical error of a lattice constant (B from the same five energies).
+is the numerical error of a lattice constant (B from the same five energies). Forces are held against the energy too, in
+a cell with displaced atoms: F.d = -dE(r + t d)/dt.
 """
 
 from __future__ import annotations
@@ -22,10 +23,15 @@ from ..registry import Context, Output, Property
 from ..relax import relax
 from ..results import PropertyFailure, PropertyResult, Status
 from ..strain import scaled
+from ..structures import identify
 
 NEAR, FAR = (0.88, 1.14), (0.62, 1.7)  # lengths relative to the first guess
 STEP = 1.5e-3  # length step of the five-point derivative
 PRESSURE_GATE = 0.05  # GPa
+UPHILL = 5e-3  # eV/atom, by which no relaxation of any use rises
+FORCE_GATE = 0.02  # of the work of the displacement
+SHAKE, SHAKE_STEP, SHAKE_CELL = 0.05, 0.1, 4.0  # A along each axis; step of its derivative; A between faces
+EMPTY = 7.0  # A between two planes of atoms: vacuum, not a crystal
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,13 @@ def run(ctx: Context, result: PropertyResult) -> None:
             ctx.evaluator, [start], cell="full", fmax=ctx.general.crystal_fmax / 10, smax=2e-7, symmetric=True,
             max_steps=ctx.general.max_steps,
         )  # fmt: skip
+    rise = relaxed.energy / len(relaxed.atoms) - scan["lowest"]
+    if rise > UPHILL:
+        raise PropertyFailure(
+            f"the relaxation ends {1e3 * rise:.0f} meV/atom above the minimum of the volume scan: forces and stress of "
+            "this calculator lead uphill, they are not the derivatives of its energy (a wrong sign?)"
+        )
+    before = ctx.crystal
     ctx.crystal = ctx.crystal.with_atoms(relaxed.atoms)
     result.data["crystal"] = ctx.crystal.as_data()  # what all other properties start from
     pressure, by_energy, bulk_modulus = _pressures(ctx, relaxed)
@@ -55,6 +68,9 @@ def run(ctx: Context, result: PropertyResult) -> None:
     if not ctx.evaluator.has_stress:
         result.notes.append("The calculator has no stress; it was taken from energy differences.")
     _gates(result, relaxed, scan, pressure, by_energy)
+    _same_structure(result, before, relaxed.atoms)
+    _empty_space(result, ctx.crystal.conventional_cell())
+    _force_check(ctx, result)
 
 
 def _scan(ctx: Context):
@@ -80,7 +96,7 @@ def _scan(ctx: Context):
         scale = scales[best] + shift * (scales[1] - scales[0])
         lower = [float(scales[k]) for k in range(len(scales)) if energy[k] < mid - 1e-3]
         scan = {
-            "scale": scales.tolist(), "minimum": float(scale), "lower_elsewhere": lower,
+            "scale": scales.tolist(), "minimum": float(scale), "lowest": float(mid), "lower_elsewhere": lower,
             "energy": [None if not np.isfinite(e) else float(e) for e in energy],
         }  # fmt: skip
         return scaled(atoms, scale), scan
@@ -153,6 +169,58 @@ def _gates(result: PropertyResult, relaxed, scan, pressure: float, by_energy: fl
         )
 
 
+def _same_structure(result: PropertyResult, before, after) -> None:
+    """A cell may gain symmetry while it keeps its own: L1_0 with c/a = 1/sqrt 2 is CsCl."""
+    old, new = before.prototype or identify(before.atoms), identify(after, 1e-3)
+    if old and new and old != new:
+        result.flag(
+            Status.UNSTABLE,
+            f"{old} is no minimum of this model: it relaxes into {new}, and all that follows is computed for {new}",
+        )
+
+
+def _empty_space(result: PropertyResult, cell) -> None:
+    """Flag the lengths that only say how much vacuum a cell was given."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell.cell.array).T, axis=1)
+    for axis in range(3):
+        places = np.sort(cell.get_scaled_positions()[:, axis])
+        gap = float(np.diff(np.append(places, places[0] + 1)).max() * heights[axis])
+        if gap > EMPTY:
+            letter = "abc"[axis]
+            result.flag(
+                Status.SUSPICIOUS,
+                f"{gap:.1f} A without atoms along {letter}: a layer, chain or molecule in empty space, whose length "
+                f"{letter} and whatever refers to its volume say nothing",
+                [n for n in (f"{letter}0", "c_over_a", "volume") if n in result],
+            )
+
+
+def _force_check(ctx: Context, result: PropertyResult) -> None:
+    """Work of the forces along a random displacement against the slope of the energy."""
+    start = ctx.crystal.supercell(SHAKE_CELL)[0]
+    move = np.random.default_rng(ctx.general.seed + 101).normal(scale=SHAKE, size=(len(start), 3))
+    cells = []
+    for k in (-2, -1, 0, 1, 2):
+        cells.append(start.copy())
+        cells[-1].positions = start.positions + (1 + k * SHAKE_STEP) * move
+    got = ctx.evaluator.evaluate(cells, ("energy", "forces"), errors="return")
+    if failed := next((g for g in got if not isinstance(g, dict)), None):
+        result.notes.append(f"The forces could not be held against the energy: {failed}")
+        return
+    e = [g["energy"] for g in got]
+    slope = (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * SHAKE_STEP)
+    noise = abs(slope - (e[3] - e[1]) / (2 * SHAKE_STEP))
+    gap = abs(slope + float((got[2]["forces"] * move).sum()))
+    result.data["force_gap"] = float(gap / abs(slope)) if slope else 0.0
+    if gap > FORCE_GATE * abs(slope) + noise + 1e-6:
+        result.flag(
+            Status.SUSPICIOUS,
+            f"forces are not the derivative of the energy: along a displacement of the atoms they differ by "
+            f"{100 * gap / max(abs(slope), 1e-12):.1f} %",
+            (),
+        )
+
+
 def plots(models):
     """Energy over the length scale, all models, each from its own minimum."""
     from ..plots import COLOURS, figure
@@ -174,7 +242,7 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "lattice", "Lattice constant", run, order=10, needs=(), plots=plots, options=Options,
+    "lattice", "Lattice constant", run, order=10, version=2, needs=(), plots=plots, options=Options,
     outputs=(
         Output("?0", "A", "lattice constants of the conventional cell"),
         Output("c_over_a", "", "ratio of the lattice constants c and a"),

@@ -222,7 +222,7 @@ def _judge(value, hop: Hop) -> None:
     if path.barrier <= 0 or path.reverse <= 0:
         value.flag(Status.SUSPICIOUS, "no image lies above both ends: the hop has no barrier, or an end is no minimum")
     if value.value is not None and value.value > LARGEST_BARRIER:
-        value.flag(Status.SUSPICIOUS, f"barrier above {LARGEST_BARRIER:g} eV")
+        value.flag(Status.SUSPICIOUS, f"above {LARGEST_BARRIER:g} eV: no atom moves by such a hop")
     valleys = path.valleys()
     if valleys and "minimum on the way" not in value.note:
         value.note += "; a minimum on the way"
@@ -289,7 +289,7 @@ def plots(models):
             ax.plot(*hop["curve"], color=colour, lw=1.2, label=label)
             ax.plot(hop["s"], hop["energy"], "o", color=colour, ms=4)
         ax.axhline(0, color="#4a5568", lw=0.7)
-        ax.set_xlabel("path length (A)")
+        ax.set_xlabel("path length (Å)")
         if len(labels) > 1:
             ax.set_title(f"neighbour {name.replace('_', ' ')}", fontsize=9)
     axes[0][0].set_ylabel("energy (eV)")

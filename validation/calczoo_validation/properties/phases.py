@@ -322,7 +322,7 @@ def plots(models):
         tops = [1e3 * (p["energy"] - zero) for _, p in shown]
         ax.set_ylim(min([0.0, *tops]) - 40, max([100.0, *tops]) + 150)
         ax.axhline(0, color="#4a5568", lw=0.7)
-        ax.set_xlabel("volume (A$^3$/atom)")
+        ax.set_xlabel("volume (Å$^3$/atom)")
         ax.set_ylabel("energy (meV/atom)")
         fig.legend(frameon=False, loc="outside right upper", fontsize=8)
         gone = [TITLES.get(n, n) for n, p in data["phases"].items() if p["status"] == "unstable"]

@@ -267,7 +267,7 @@ def plots(models):
         got = [result[n] if n in result else None for n in names]
         series.append((label, [v.value if v else None for v in got], [v.error if v else None for v in got]))
         for k, n in enumerate(names):
-            for ref in refs.get(n, []):
+            for ref in reversed(refs.get(n, [])):  # of several of one kind the first counts
                 marks.setdefault(ref["kind"], [None] * len(names))[k] = ref["value"]
     short = []
     for name in names:
@@ -278,7 +278,8 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "substitution", "Antisites and solutes", run, order=56, plots=plots, options=Options, suits=_nothing_to_dissolve,
+    "substitution", "Antisites and solutes", run, order=56, plots=plots, options=Options,
+    suits=_nothing_to_dissolve, version=2,
     outputs=(
         Output("exchange_*", "eV", "energy of exchanging two atoms of different elements, far apart or as neighbours"),
         Output("E_solution_*", "eV", "heat of solution of a foreign element at infinite dilution"),

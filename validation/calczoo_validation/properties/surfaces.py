@@ -33,6 +33,7 @@ COLLAPSE = 0.5  # of the nearest-neighbour distance
 RECONSTRUCTS = 0.01  # J/m^2
 ERROR_GATE = 0.02  # relative
 SPACING_GATE = 5.0  # %
+ROUNDING = 1e-6  # J/m^2, of planes between which nothing acts
 BULK_GATE = 2e-3  # eV per atom, energy of the bulk from the slabs against that of the crystal
 LARGEST = 15.0  # J/m^2, three times the surface energy of tungsten or diamond
 KICK = 0.15  # A
@@ -242,7 +243,7 @@ def _judge_run(value, plain: list[dict], nearest: float) -> None:
 def _judge_energy(values: dict, flat: dict) -> None:
     for kind, value in values.items():
         gamma, error = flat[kind], flat.get(f"{kind}_error")
-        if gamma < 0:
+        if gamma < -ROUNDING:
             value.flag(Status.UNSTABLE, "negative surface energy: the crystal would fall apart into slabs by itself")
         if gamma > LARGEST:
             value.flag(Status.SUSPICIOUS, f"surface energy above {LARGEST:g} J/m^2")
@@ -294,7 +295,7 @@ def _wulff(result: PropertyResult, bulk: Bulk, oriented: list[Oriented], labels:
         return
     errors = [result[labels[p]].error for p in use]
     error = None if any(e is None for e in errors) else float(shape.fractions @ np.array(errors))
-    why = "error bars of the surface energies, by area" if error is not None else "surface energies without error bars"
+    why = "surface energies by area; not the planes left out" if error is not None else "planes without error bars"
     added = [
         result.add("gamma_mean", "Mean surface energy of the Wulff shape", shape.mean_energy, "J/m^2", error=error,
                    error_source=why, note=f"{len(use)} planes"),
@@ -351,7 +352,7 @@ def plots(models):
         get = [result[n].value if n in result else None for n in names]
         series.append((label, get, [result[n].error if n in result else None for n in names]))
         for k, n in enumerate(names):
-            for ref in refs.get(n, []):
+            for ref in reversed(refs.get(n, [])):  # of several of one kind the first counts
                 marks.setdefault(ref["kind"], [None] * len(names))[k] = ref["value"]
     fig = bars([f"({n})" for n in names], series, marks, "surface energy (J/m²)")
     out = [("energies", "Surface energies", "Relaxed, 1 x 1. Bars: the model. Marks: reference values.", fig)]
@@ -379,7 +380,7 @@ def _rank(names: list[str]):
 
 
 PROPERTY = Property(
-    "surfaces", "Surface energies and Wulff shape", run, order=60, plots=plots, options=Options,
+    "surfaces", "Surface energies and Wulff shape", run, order=60, version=2, plots=plots, options=Options,
     outputs=(
         Output("gamma_mean", "J/m^2", "surface energy averaged over the Wulff shape"),
         Output("shape_factor", "", "A/V^(2/3) of the Wulff shape"),

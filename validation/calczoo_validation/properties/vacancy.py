@@ -267,9 +267,12 @@ def _add_volumes(ctx: Context, result: PropertyResult, runs: Runs) -> None:
         result.notes.append("No relaxation volume: the crystal is elastically unstable in this model.")
         return
     for number, site in enumerate(runs.sites):
-        found = [
-            relaxation_volume(runs.table[number, c, "plain"], host, s) for c, host in enumerate(runs.cells)
-        ]  # fmt: skip
+        # In a compound the energies are those of the lowest state, so the volume is.
+        best = [
+            runs.table[number, c, "plain"] if len(ctx.crystal.elements) == 1 else runs.lowest(number, c)[1]
+            for c in range(len(runs.cells))
+        ]
+        found = [relaxation_volume(outcome, host, s) for outcome, host in zip(best, runs.cells, strict=True)]
         where = site.tag.replace("_", " ")
         if any(f is None for f in found):
             result.add(
@@ -277,7 +280,7 @@ def _add_volumes(ctx: Context, result: PropertyResult, runs: Runs) -> None:
                 reason="the calculator gives no stress for the defect",
             )  # fmt: skip
             continue
-        outcomes = [[runs.table[number, c, "plain"]] for c in range(len(runs.cells))]
+        outcomes = [[outcome] for outcome in best]
         volumes = [f[0] for f in found]
         # The volume comes from the largest cell: the harmonic response is the better the smaller the strain.
         value = result.add(
@@ -286,9 +289,10 @@ def _add_volumes(ctx: Context, result: PropertyResult, runs: Runs) -> None:
             error_source="smallest and largest supercell" if len(volumes) > 1 else "one supercell only: no error bar",
             note=f"{volumes[-1] / ctx.crystal.atoms.get_volume() * len(ctx.crystal.atoms):.2f} atomic volumes",
         )  # fmt: skip
-        judge(value, outcomes[-1][0], runs.nearest)
         if len(ctx.crystal.elements) > 1:
+            judge(value, outcomes[-1][0])
             continue
+        judge(value, outcomes[-1][0], runs.nearest)
         zero = [e - f[1] for e, f in zip(_series(runs, number, None), found, strict=True)]
         limit = infinite(runs.sizes, zero)
         value = result.add(
@@ -315,7 +319,7 @@ def plots(models):
         get = [result[n].value if n in result else None for n in names]
         series.append((label, get, [result[n].error if n in result else None for n in names]))
         for k, n in enumerate(names):
-            for ref in refs.get(n, []):
+            for ref in reversed(refs.get(n, [])):  # of several of one kind the first counts
                 marks.setdefault(ref["kind"], [None] * len(names))[k] = ref["value"]
     notes = {
         "E_vac": "relaxed", "E_vac_unrelaxed": "unrelaxed", "E_vac_lowest": "displaced\nstart",
@@ -366,7 +370,7 @@ def _convergence(models):
 
 
 PROPERTY = Property(
-    "vacancy", "Vacancy formation energy", run, order=50, plots=plots, options=Options, version=2,
+    "vacancy", "Vacancy formation energy", run, order=50, plots=plots, options=Options, version=3,
     sources=("10.1103/PhysRevB.88.134102",),
     outputs=(
         Output("E_vac*", "eV", "formation energy of each site: relaxed, unrelaxed, infinite cell, zero pressure"),
