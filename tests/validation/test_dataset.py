@@ -97,6 +97,7 @@ def test_the_zero_of_energy_of_each_element_is_free_and_nothing_else(rng):
 
 def test_errors_are_the_mean_and_root_mean_square_over_components(rng):
     noise = [0.1 * rng.normal(size=(4, 3)) for _ in range(8)]
+
     def worse(r, k):
         return {**r, "forces": r["forces"] + noise[k], "stress": r["stress"] + 2 * GPa}
 

@@ -99,9 +99,7 @@ def test_langevin_averages_of_an_einstein_crystal():
     assert spread == pytest.approx(np.sqrt(39) * units.kB * temperature, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("axes", "pressure"), [(None, 2.0), ((True, True, True), 0.0), ((False, False, True), 2.0)]
-)
+@pytest.mark.parametrize(("axes", "pressure"), [(None, 2.0), ((True, True, True), 0.0), ((False, False, True), 2.0)])
 def test_volume_average_and_fluctuation(axes, pressure):
     """Springs in the crystal's own frame, U = K s.s V^(2/3)/2 + B V0 (V/V0 - 1)^2 / 2: the density of V is known."""
     atoms, calc = einstein()

@@ -69,6 +69,39 @@ def test_forces_a_fifth_too_small_went_unnoticed(factor, status):
     assert made.results["lattice"].data["force_gap"] == pytest.approx(1 - factor, abs=1e-3)
 
 
+# A term that every cell has once, and a tenth of the energy that only cells of more than a few atoms have.
+@pytest.mark.parametrize(
+    "change, status",
+    [
+        (lambda results, n: {**results, "energy": results["energy"] + 1e-5}, Status.OK),
+        (lambda results, n: {**results, "energy": results["energy"] + 0.05}, Status.SUSPICIOUS),
+        (lambda results, n: results if n > 4 else {k: 0.9 * v for k, v in results.items()}, Status.SUSPICIOUS),
+    ],
+    ids=["rounding", "offset", "small cells"],
+)
+@pytest.mark.parametrize("proto", ["Cu:fcc", "Cu:hcp"])
+def test_an_energy_per_atom_that_depended_on_the_cell_was_ok(change, status, proto):
+    """Forces and stress are the derivatives of the energy in every cell."""
+    calculator = Wrapped(change=lambda results, atoms: change(results, len(atoms)))
+    got = context(calculator, proto).results["lattice"]
+    assert got.status is status and got["a0"].status is status
+    if status is not Status.OK:
+        n = 1 if proto == "Cu:fcc" else 2
+        small, large = got["energy"].value, got.data["energy_of_repeat"]
+        assert f"{small:.5f} eV/atom in the cell of {n} atoms, {large:.5f} eV/atom" in got.reason
+
+
+def test_a_calculator_without_room_for_a_repeat_had_no_lattice_constant():
+    def change(results, atoms):
+        if len(atoms) > 4:
+            raise RuntimeError("too many atoms, said the code")
+        return results
+
+    got = context(Wrapped(change=change), "Cu:fcc").results["lattice"]
+    assert got["a0"].status is Status.OK
+    assert any("2x2x2" in note and "too many atoms" in note for note in got.notes)
+
+
 def test_l1_0_that_relaxed_into_cscl_was_reported_as_l1_0():
     calculator = get_calculator("eam", model=str(lammps_potential("AlCu.adp")), threads=1)
     got = context(calculator, "AlCu:l1_0").results["lattice"]

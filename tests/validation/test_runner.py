@@ -220,7 +220,8 @@ def test_each_result_is_stored_on_its_own(saved):
     assert {row["inputs"]["property"] for row in stored} == {"lattice", "elastic", "phonons", "eos"}
     assert any(
         v["name"] == "C44" and v["value"] == report.models[1]["elastic.C44"].value
-        for row in stored for v in row["result"]["values"]
+        for row in stored
+        for v in row["result"]["values"]
     )
     assert not [p for p in folder.rglob("*") if ".." in str(p.relative_to(folder)) or p.name.startswith(".")]
 

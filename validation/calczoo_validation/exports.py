@@ -49,8 +49,8 @@ def junit(report: Any, fail_on: str | Iterable[str] = FAIL_ON) -> str:
             cases += [_case(f"{model.label}.{result.property}", v, bad) for v in rows]
         failures, skipped = (sum(mark in c for c in cases) for mark in ("<failure", "<skipped"))
         suites.append(
-            f"  <testsuite name={_quoted(model.label)} tests=\"{len(cases)}\" failures=\"{failures}\" errors=\"0\" "
-            f"skipped=\"{skipped}\">\n" + "".join(cases) + "  </testsuite>\n"
+            f'  <testsuite name={_quoted(model.label)} tests="{len(cases)}" failures="{failures}" errors="0" '
+            f'skipped="{skipped}">\n' + "".join(cases) + "  </testsuite>\n"
         )
     name = _quoted(f"{report.structure.get('label', '')}, mode {report.mode}")
     return f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites name={name}>\n{"".join(suites)}</testsuites>\n'

@@ -249,7 +249,7 @@ def _last_digit(entry: Mapping[str, Any]) -> float:
 
 
 def counts(findings: Sequence[Finding]) -> str:
-    """"2 errors, 1 warning", or "no findings"."""
+    """ "2 errors, 1 warning", or "no findings"."""
     parts = []
     for severity in SEVERITIES:
         n = sum(f.severity == severity for f in findings)

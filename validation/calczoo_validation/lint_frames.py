@@ -135,9 +135,12 @@ def _copies(frames, data):
         same += len(first)
     if jumps:
         a, b, gap = max(jumps, key=lambda j: j[2])
-        yield "error", (
-            f"the same structure has different energies in {len(jumps)} case(s): frames {a} and {b} differ by "
-            f"{1e3 * gap:.1f} meV/atom. Mixed settings or an unfinished calculation"
+        yield (
+            "error",
+            (
+                f"the same structure has different energies in {len(jumps)} case(s): frames {a} and {b} differ by "
+                f"{1e3 * gap:.1f} meV/atom. Mixed settings or an unfinished calculation"
+            ),
         )
     elif same:
         yield "note", f"{same} of {len(frames)} frames are copies of earlier ones"

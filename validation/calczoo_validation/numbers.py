@@ -68,5 +68,5 @@ def show_unit(unit: str) -> str:
 
 
 def times(count: int, noun: str) -> str:
-    """"1 structure", "3 structures"."""
+    """ "1 structure", "3 structures"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

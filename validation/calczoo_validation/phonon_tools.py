@@ -12,11 +12,14 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.units import kJ, mol
+
+from .force_constants import Displacements
 
 KJ_MOL = kJ / mol
 BOLTZMANN = 8.617333262e-5  # eV/K
@@ -48,16 +51,38 @@ def ase_cell(cell: Any) -> Atoms:
     return Atoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=True)
 
 
-def make_phonopy(unit: Atoms, matrix: Any, primitive: Any = None, symprec: float = 1e-5) -> Any:
-    """A phonopy object of a unit cell and a supercell matrix; `primitive` (3, 3) or None to find it by symmetry."""
-    from phonopy import Phonopy
+def make_phonopy(unit: Atoms, matrix: Any, primitive: Any = None, symprec: float = 1e-5, quick: bool = False) -> Any:
+    """A phonopy object of a unit cell and a supercell matrix; `primitive` (3, 3) or None to find it by symmetry.
+
+    quick   leave out the symmetry of the supercell, which takes longer than anything else for hundreds of atoms and
+            serves only phonopy's own displacements and force constants: see force_constants.py
+    """
     from phonopy.structure.cells import guess_primitive_matrix
 
     cell = phonopy_cell(unit)
     with quiet():
         if primitive is None:
             primitive = guess_primitive_matrix(cell, symprec=symprec)
-        return Phonopy(cell, supercell_matrix=matrix, primitive_matrix=primitive, symprec=symprec, log_level=0)
+        return _phonopy(quick)(cell, supercell_matrix=matrix, primitive_matrix=primitive, symprec=symprec, log_level=0)
+
+
+@cache
+def _phonopy(quick: bool) -> type:
+    from phonopy import Phonopy
+
+    class Quick(Phonopy):
+        """The primitive cell's symmetry stands for the supercell's. A phonopy that no longer asks here is slower,
+        not wrong."""
+
+        def _search_symmetry(self) -> None:
+            from phonopy.structure.symmetry import Symmetry
+
+            self._symmetry = Symmetry(self._primitive, self._symprec)
+
+        def _search_primitive_symmetry(self) -> None:
+            self._primitive_symmetry = self._symmetry
+
+    return Quick if quick else Phonopy
 
 
 class Supercell:
@@ -75,16 +100,20 @@ class Supercell:
         self.constants: list[np.ndarray] = []
         self.drift = 0.0
         self._ready: dict[int, tuple[Any, Any]] = {}
-        with quiet():
-            for distance in self.distances:
-                phonon.generate_displacements(distance=distance)
-                self.moved.append([ase_cell(c) for c in phonon.supercells_with_displacements])
+        self.plan = Displacements(phonon) if self.distances else None
+        for distance in self.distances:
+            self.moved.append([self._displaced(atom, distance * u) for atom, u in self.plan.moves])
         self.repeat = np.rint(phonon.supercell.cell @ np.linalg.inv(phonon.primitive.cell)).astype(int)
 
     @classmethod
     def of(cls, unit: Atoms, counts: Sequence[int], distances: Sequence[float]) -> Supercell:
         """Repetition `counts` of a unit cell, with displacements of each of the lengths `distances` (A)."""
-        return cls(make_phonopy(unit, np.diag(counts)), distances)
+        return cls(make_phonopy(unit, np.diag(counts), quick=True), distances)
+
+    def _displaced(self, atom: int, by: np.ndarray) -> Atoms:
+        moved = ase_cell(self.phonon.supercell)
+        moved.positions[atom] += by
+        return moved
 
     @property
     def structures(self) -> list[Atoms]:
@@ -97,13 +126,11 @@ class Supercell:
         left = iter(others)
         with quiet():
             for distance, moved in zip(self.distances, self.moved, strict=True):
-                self.phonon.generate_displacements(distance=distance)
-                self.phonon.forces = np.array([next(left) - rest for _ in moved])
-                self.phonon.produce_force_constants(show_drift=False)
-                self.take(self.phonon.force_constants)
+                self.take(self.plan.solve([next(left) - rest for _ in moved], distance))
 
     def take(self, raw: np.ndarray) -> None:
-        """Add force constants (N, N, 3, 3): their acoustic sum rule is measured, then imposed."""
+        """Add force constants (N, N, 3, 3), or (n, N, 3, 3) for the n atoms of the primitive cell: their acoustic sum
+        rule is measured, then imposed."""
         self.drift = max(self.drift, float(np.abs(raw.sum(axis=1)).max() / np.abs(raw).max()))
         self.phonon.force_constants = raw.copy()
         self.phonon.symmetrize_force_constants(show_drift=False)

@@ -27,6 +27,7 @@ MOST_ATOMS = 5000
 LARGEST_MOVE = 0.5  # A, more is no displacement but another structure
 UNITS = ("POSCAR-unitcell", "POSCAR")
 
+
 def present(folder: Path, name: str) -> Path | None:
     return next((p for end in ("", ".xz", ".gz") if (p := folder / (name + end)).is_file()), None)
 

@@ -226,7 +226,7 @@ def parse_miller(text: str, hexagonal: bool = False, direction: bool = False) ->
 
 
 def miller_label(hkl: tuple[int, int, int], hexagonal: bool = False) -> str:
-    """"1-10"; four indices in hexagonal crystals; commas where an index has two digits."""
+    """ "1-10"; four indices in hexagonal crystals; commas where an index has two digits."""
     indices = (hkl[0], hkl[1], -hkl[0] - hkl[1], hkl[2]) if hexagonal else hkl
     return ("," if any(abs(i) > 9 for i in indices) else "").join(str(i) for i in indices)
 

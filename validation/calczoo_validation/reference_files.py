@@ -175,7 +175,7 @@ def _values(path: Path, crystal: Crystal | None) -> OwnReference:
                 continue
             own.values.setdefault(prop, {})[value_name] = [_entry(entry, heads, own)]
     if not own.values and not own.notes:
-        raise DataError(f"{name}: no values; write them as \"elastic.C11\": {{\"value\": 466, \"unit\": \"GPa\"}}")
+        raise DataError(f'{name}: no values; write them as "elastic.C11": {{"value": 466, "unit": "GPa"}}')
     return own
 
 

@@ -47,11 +47,10 @@ class Symmetry:
                 for p in ((a, b), (b, a)):
                     for q in ((d, e), (e, d)):
                         full[(*p, *q)] = value
-        mean = np.zeros_like(full)
         distinct = {tuple(np.round(g * np.sign(np.linalg.det(g)), 6).ravel() + 0.0): g for g in self.rotations}
-        for g in distinct.values():  # not the same rotation with other translations, nor times the inversion
-            mean += np.einsum("ai,bj,ck,dl,ijkl->abcd", g, g, g, g, full, optimize=True)
-        mean /= len(distinct)
+        turns = np.array(list(distinct.values()))  # not the same with other translations, nor times the inversion
+        pairs = np.einsum("gai,gbj->gabij", turns, turns).reshape(len(turns), 9, 9)
+        mean = (pairs @ full.reshape(9, 9) @ pairs.transpose(0, 2, 1)).mean(axis=0).reshape(3, 3, 3, 3)
         return np.array([[mean[(*p, *q)] for q in VOIGT] for p in VOIGT])
 
     def distinct_atoms(self) -> list[int]:

@@ -6,7 +6,8 @@ With the compliance tensor S (the inverse of the stiffness), a pull along n and 
     nu(n, m) = -E(n) S_ijkl n_i n_j m_k m_l      1/G(n, m) = 4 S_ijkl n_i m_j n_k m_l
 
 J. F. Nye, Physical Properties of Crystals, Oxford (1957). For a given n the last two are quadratic forms in m, so their
-extremes are eigenvalues in the plane across n; only n is searched, on a sphere and then by a local minimiser.
+extremes are eigenvalues in the plane across n; only n is searched, on a grid of the sphere that is then
+refined around the best point.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize
 
 from ..strain import VOIGT
 
 STEP = 3.0  # degrees of the grid on the sphere
+_PATCH = np.array(np.meshgrid(*2 * [np.linspace(-1, 1, 7)])).reshape(2, -1).T  # its centre is a point of it
 CUTS = {"(100)": ((0, 1, 0), (0, 0, 1)), "(110)": ((1, -1, 0), (0, 0, 1)), "(111)": ((1, -1, 0), (1, 1, -2))}
 
 
@@ -124,13 +125,15 @@ def _search(function: Callable[[np.ndarray], np.ndarray], sign: float = 1.0) -> 
     phi = np.deg2rad(np.arange(0.0, 360.0, STEP))
     angles = np.array(np.meshgrid(theta, phi, indexing="ij")).reshape(2, -1).T
     values = function(unit(angles[:, 0], angles[:, 1]))
-    start = angles[int(np.argmin(np.round(values, 9)))]  # the first of equal ones
-    best = minimize(
-        lambda x: float(function(unit(x[0], x[1]))), start, method="Nelder-Mead",
-        options={"xatol": 1e-7, "fatol": 1e-10, "initial_simplex": start + np.deg2rad([[0, 0], [2, 0], [0, 2]])},
-    )  # fmt: skip
-    value = min(float(best.fun), float(values.min()))
-    return sign * value, _tidy(unit(*best.x) if best.fun <= values.min() else unit(*start))
+    n = unit(*angles[int(np.argmin(np.round(values, 9)))])  # the first of equal ones
+    width = np.deg2rad(STEP)
+    while width > 1e-7:  # smooth, so the error of the minimum is the square of this
+        u, v = _across(n)
+        around = n + width * (_PATCH[:, :1] * u + _PATCH[:, 1:] * v)
+        around /= np.linalg.norm(around, axis=1)[:, None]
+        n = around[int(np.argmin(function(around)))]
+        width /= 3
+    return sign * float(function(n)), _tidy(n)
 
 
 def _tidy(n: np.ndarray) -> list[float]:

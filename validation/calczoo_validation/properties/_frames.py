@@ -59,7 +59,9 @@ def read_frames(frames: Sequence[Atoms]) -> list[Frame]:
         forces = stored.get("forces")
         out.append(
             Frame(
-                atoms, float(stored["energy"]), None if forces is None else np.array(forces, dtype=float),
+                atoms,
+                float(stored["energy"]),
+                None if forces is None else np.array(forces, dtype=float),
                 None if stress is None else np.array(stress, dtype=float),
             )  # fmt: skip
         )

@@ -68,8 +68,6 @@ def independent(symmetry: Symmetry, tolerance: float = 1e-6) -> list[tuple[int, 
     order = [(i, i) for i in range(6)] + [(i, j) for i in range(6) for j in range(i + 1, 6)]
     for i, j in sorted(order, key=lambda p: (p[0] > 2, p)):
         value = c[i, j]
-        if abs(value) > tolerance * scale and all(
-            abs(abs(value) - abs(c[p])) > tolerance * scale for p in found
-        ):
+        if abs(value) > tolerance * scale and all(abs(abs(value) - abs(c[p])) > tolerance * scale for p in found):
             found.append((i, j))
     return found

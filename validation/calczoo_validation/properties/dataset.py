@@ -253,9 +253,7 @@ def _worst(done: Sequence[Frame], result: PropertyResult, count: int) -> None:
     at = {k: n for n, k in enumerate(rows["index"])}
     frames = {f.index: f for f in done}
     for key, unit, what in (("energy", "meV/atom", "energy"), ("force", "eV/A", "mean force")):
-        scores = {
-            k: rows[f"{key}_sum"][n] / rows[f"{key}_terms"][n] for k, n in at.items() if rows[f"{key}_terms"][n]
-        }
+        scores = {k: rows[f"{key}_sum"][n] / rows[f"{key}_terms"][n] for k, n in at.items() if rows[f"{key}_terms"][n]}
         top = sorted(scores, key=lambda k: (-scores[k], k))[:count]
         result.data[f"worst_{key}"] = [
             {"index": k, "formula": frames[k].atoms.get_chemical_formula(), "group": frames[k].group,

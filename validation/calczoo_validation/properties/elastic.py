@@ -78,9 +78,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
 def _stresses(ctx: Context, magnitudes: tuple[float, float]):
     """Stresses (2, 6, 2, 6) in GPa [magnitude, strain, sign, component], clamped and relaxed, and what was left."""
     atoms, s = ctx.crystal.atoms, ctx.options
-    cells = [
-        strained(atoms, strain_matrix(j, sign * h)) for h in magnitudes for j in range(6) for sign in (1.0, -1.0)
-    ]
+    cells = [strained(atoms, strain_matrix(j, sign * h)) for h in magnitudes for j in range(6) for sign in (1.0, -1.0)]
     shape = (len(magnitudes), 6, 2, 6)
     with ctx.progress.step("strained cells", len(cells)):
         *first, zero = ctx.evaluator.evaluate([*cells, atoms], ("energy", "forces", "stress"))

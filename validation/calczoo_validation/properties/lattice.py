@@ -6,7 +6,8 @@ stress are then held against each other: P = -dE/dV by a five-point derivative m
     da = a |P + tr(sigma)/3| / (3 B)
 
 is the numerical error of a lattice constant (B from the same five energies). Forces are held against the energy too, in
-a cell with displaced atoms: F.d = -dE(r + t d)/dt.
+a cell with displaced atoms: F.d = -dE(r + t d)/dt. The energy per atom of the cell is held against that of its 2x2x2
+repeat: a neighbour list that fails in small cells, or a term of the whole system, makes them differ.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ NEAR, FAR = (0.88, 1.14), (0.62, 1.7)  # lengths relative to the first guess
 STEP = 1.5e-3  # length step of the five-point derivative
 PRESSURE_GATE = 0.05  # GPa
 UPHILL = 5e-3  # eV/atom, by which no relaxation of any use rises
+EXTENSIVE_GATE = 1e-4  # eV/atom, between the cell and its repeat
 FORCE_GATE = 0.02  # of the work of the displacement
 SHAKE, SHAKE_STEP, SHAKE_CELL = 0.05, 0.1, 4.0  # A along each axis; step of its derivative; A between faces
 EMPTY = 7.0  # A between two planes of atoms: vacuum, not a crystal
@@ -57,7 +59,8 @@ def run(ctx: Context, result: PropertyResult) -> None:
     before = ctx.crystal
     ctx.crystal = ctx.crystal.with_atoms(relaxed.atoms)
     result.data["crystal"] = ctx.crystal.as_data()  # what all other properties start from
-    pressure, by_energy, bulk_modulus = _pressures(ctx, relaxed)
+    energies, repeated = _energies_around(ctx, relaxed)
+    pressure, by_energy, bulk_modulus = _pressures(relaxed, energies)
     relative = abs(by_energy - pressure) / max(3 * abs(bulk_modulus), 1e-9)
     _add_values(ctx, result, relaxed, relative)
     result.data.update(
@@ -68,6 +71,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
     if not ctx.evaluator.has_stress:
         result.notes.append("The calculator has no stress; it was taken from energy differences.")
     _gates(result, relaxed, scan, pressure, by_energy)
+    _extensive(result, relaxed, repeated)
     _same_structure(result, before, relaxed.atoms)
     _empty_space(result, ctx.crystal.conventional_cell())
     _force_check(ctx, result)
@@ -107,11 +111,17 @@ def _scan(ctx: Context):
     )
 
 
-def _pressures(ctx: Context, relaxed) -> tuple[float, float, float]:
+def _energies_around(ctx: Context, relaxed) -> tuple[list[float], float | Exception]:
+    """Energies (eV) of the cell at four lengths next to its own, and of its 2x2x2 repeat or why there is none."""
+    cells = [scaled(relaxed.atoms, f) for f in 1 + STEP * np.array([-2, -1, 1, 2])]
+    *near, repeated = ctx.evaluator.evaluate([*cells, relaxed.atoms.repeat(2)], ("energy",), errors="return")
+    if failed := next((g for g in near if not isinstance(g, dict)), None):
+        raise failed
+    return [g["energy"] for g in near], repeated["energy"] if isinstance(repeated, dict) else repeated
+
+
+def _pressures(relaxed, e: list[float]) -> tuple[float, float, float]:
     """Pressure from the stress, pressure from five energies, bulk modulus from the same; GPa."""
-    factors = 1 + STEP * np.array([-2, -1, 1, 2])
-    got = ctx.evaluator.evaluate([scaled(relaxed.atoms, f) for f in factors], ("energy",))
-    e = [g["energy"] for g in got]
     slope = (e[0] - 8 * e[1] + 8 * e[2] - e[3]) / (12 * STEP)  # dE/d(length scale) = 3 V dE/dV
     curvature = (-e[0] + 16 * e[1] - 30 * relaxed.energy + 16 * e[2] - e[3]) / (12 * STEP**2)
     volume = relaxed.atoms.get_volume()
@@ -166,6 +176,22 @@ def _gates(result: PropertyResult, relaxed, scan, pressure: float, by_energy: fl
         result.flag(
             Status.SUSPICIOUS,
             f"nearest neighbours {distances[nearest]:.2f} A apart, the covalent radii add up to {expected:.2f} A",
+        )
+
+
+def _extensive(result: PropertyResult, relaxed, repeated: float | Exception) -> None:
+    """Flag a model whose energy per atom, all atoms in place, depends on the cell that describes the crystal."""
+    if isinstance(repeated, Exception):
+        result.notes.append(f"The energy of the cell could not be held against that of its 2x2x2 repeat: {repeated}")
+        return
+    n = len(relaxed.atoms)
+    small, large = relaxed.energy / n, repeated / (8 * n)
+    result.data["energy_of_repeat"] = large
+    if abs(large - small) > EXTENSIVE_GATE:
+        result.flag(
+            Status.SUSPICIOUS,
+            f"the energy does not grow with the crystal: {small:.5f} eV/atom in the cell of {n} atoms, {large:.5f} "
+            "eV/atom in its 2x2x2 repeat (neighbours missed in small cells, or a term of the whole system?)",
         )
 
 
@@ -242,7 +268,7 @@ def plots(models):
 
 
 PROPERTY = Property(
-    "lattice", "Lattice constant", run, order=10, version=2, needs=(), plots=plots, options=Options,
+    "lattice", "Lattice constant", run, order=10, version=3, needs=(), plots=plots, options=Options,
     outputs=(
         Output("?0", "A", "lattice constants of the conventional cell"),
         Output("c_over_a", "", "ratio of the lattice constants c and a"),

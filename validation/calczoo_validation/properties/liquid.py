@@ -199,13 +199,9 @@ def _check_liquid(ctx, result, states, melted, temperature, names) -> None:
     if max(order) > 0.6 * solid:
         why.append(f"crystalline bond order (q6 = {max(order):.2f}, crystal {solid:.2f})")
     if min(moved) < MOVED:
-        why.append(
-            f"the atoms travelled {min(moved):.2f} nearest distances only: solid, glassy, or too few steps"
-        )
+        why.append(f"the atoms travelled {min(moved):.2f} nearest distances only: solid, glassy, or too few steps")
     if why:
-        result.flag(
-            Status.SUSPICIOUS, f"not a liquid at {temperature:.0f} K: {'; '.join(why)}", [*names, "q6"]
-        )
+        result.flag(Status.SUSPICIOUS, f"not a liquid at {temperature:.0f} K: {'; '.join(why)}", [*names, "q6"])
 
 
 def plots(models):

@@ -215,7 +215,7 @@ def _add_ratio(result: PropertyResult, fluctuation: list[float], traces) -> None
         return
     parts = []
     n = len(traces[1].time)
-    first, second = (t.total[: m] for t, m in zip(traces, (1 + (n - 1) // 2, n), strict=True))
+    first, second = (t.total[:m] for t, m in zip(traces, (1 + (n - 1) // 2, n), strict=True))
     for a, b in zip(np.array_split(first, 4), np.array_split(second, 4), strict=True):
         parts.append(float(np.std(a) / max(np.std(b), 1e-12)))
     ratio = fluctuation[0] / fluctuation[1]

@@ -63,9 +63,7 @@ def run(ctx: Context, result: PropertyResult) -> None:
     small = min(256, s.atoms)
     cell = _long_cell(ctx, s.atoms)
     cost = (ramp_steps(s.heating_steps) + len(EXPANSION) * s.heating_steps) * len(block(ctx.crystal, small))
-    cost += len(cell) * (
-        s.heating_steps * 1.5 + s.temperatures * s.rounds * s.steps
-    )
+    cost += len(cell) * (s.heating_steps * 1.5 + s.temperatures * s.rounds * s.steps)
     budget(1, cost, s.max_atom_steps, "the melting point")
     with ctx.progress.step("melting the crystal"):
         melted = melt(ctx, ctx.crystal, small, s.heating_steps, s.timestep, seed=841)

@@ -192,8 +192,12 @@ def _add_barrier(result: PropertyResult, name: str, label: str, sizes, values, h
     if len(sizes) > 1:
         added.append(
             result.add(
-                f"{name}_infinite", f"{label}, infinite cell", limit.value if limit else None, "eV",
-                error=limit.error + max(gaps) + 1e-6 if limit else None, error_source=limit.source if limit else "",
+                f"{name}_infinite",
+                f"{label}, infinite cell",
+                limit.value if limit else None,
+                "eV",
+                error=limit.error + max(gaps) + 1e-6 if limit else None,
+                error_source=limit.source if limit else "",
                 note=f"from {', '.join(map(str, sizes))} sites",
             )  # fmt: skip
         )

@@ -227,9 +227,7 @@ def _gates(result: PropertyResult, points, good, ratios) -> None:
         result.flag(Status.UNCONVERGED, f"{len(stuck)} of {len(points)} volumes did not relax: {stuck[0].reason}")
     if not good.all():
         listed = ", ".join(f"{r:.3f}" for r, g in zip(ratios, good, strict=True) if not g)
-        result.flag(
-            Status.SUSPICIOUS, f"imaginary modes at V/V0 = {listed}: these volumes are left out of the fit"
-        )
+        result.flag(Status.SUSPICIOUS, f"imaginary modes at V/V0 = {listed}: these volumes are left out of the fit")
     alpha = result["alpha"].value
     if alpha is not None and abs(alpha) > 200:
         result.flag(Status.SUSPICIOUS, f"a linear expansion of {alpha:.0f}e-6/K is that of no solid", ("alpha",))
