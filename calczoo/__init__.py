@@ -7,18 +7,21 @@
 from .core.card import Card
 from .core.errors import CalczooError
 from .registry import Family, ModelRequest, describe, get_calculator, get_family, hookimpl, list_calculators
+from .watch import ExtrapolationStop, grade_watch
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CalczooError",
     "Card",
+    "ExtrapolationStop",
     "Family",
     "ModelRequest",
     "__version__",
     "describe",
     "get_calculator",
     "get_family",
+    "grade_watch",
     "hookimpl",
     "list_calculators",
 ]

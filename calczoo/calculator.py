@@ -89,7 +89,8 @@ class ZooCalculator(Calculator):
         atoms = self._own_copy(atoms)
         self.results = {}
         check_stress(atoms, properties)
-        wanted = self._wanted(properties, [atoms])
+        always = set(getattr(self.model, "always", ())) & set(self.implemented_properties)
+        wanted = self._wanted([*properties, *always], [atoms])
         system = self._system([atoms])
         pairs = self._pairs(atoms, system)
         results = self.model.compute(system, pairs, self._need(wanted))

@@ -25,6 +25,7 @@ class Scale:
         self.model, self.factor = model, float(factor)
         self.card = combine_cards([(factor, model.card)])
         self.cutoff, self.numbers, self.outputs = model.cutoff, model.numbers, model.outputs
+        self.always = getattr(model, "always", frozenset())
         self.device, self.dtype = model.device, model.dtype
 
     def compute(self, system: System, pairs: Pairs, need: frozenset[str]) -> Results:
@@ -47,6 +48,7 @@ class Sum:
         every = frozenset.intersection(*(frozenset(m.outputs) for m in self.models))
         owners = Counter(o for m in self.models for o in m.outputs if o not in ADDITIVE)
         self.outputs = (every & ADDITIVE) | {o for o, count in owners.items() if count == 1}
+        self.always = self.outputs & frozenset().union(*(getattr(m, "always", ()) for m in self.models))
         self.device, self.dtype = self.models[0].device, self.models[0].dtype
         if any(m.device != self.device or m.dtype != self.dtype for m in self.models):
             raise OptionError("the terms of a sum must share device and dtype")

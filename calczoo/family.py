@@ -60,6 +60,13 @@ class Family:
     bundled: name -> one line each; elements: () means it depends on the file
     kind: "potential" or "addon" (made to be added to a potential)
     suffixes: file names that end so need no family name: get_calculator("Ta06A.snap")
+    data_suffixes: of files of structures in the family's own format, which `read_frames` and `write_frames` handle
+
+    Entries that a family may have, "" otherwise (calczoo convert, calczoo select):
+    convert:      (source, target, elements, training, progress, **options) -> Converted: potential files into others
+    select:       (request, candidates, training, threshold, limit, progress, **options) -> Selected
+    read_frames:  (path, elements) -> list of Atoms with reference values attached
+    write_frames: (frames, path, elements) -> path
     """
 
     name: str
@@ -78,8 +85,32 @@ class Family:
     bundled_elements: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     elements: tuple[str, ...] = ()
     fit: str = ""
+    convert: str = ""
+    select: str = ""
+    read_frames: str = ""
+    write_frames: str = ""
+    data_suffixes: tuple[str, ...] = ()
     example: str = ""
     origin: str = "calczoo"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a family's `convert` did: files written, and what a reader must know about them."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a family's `select` chose among candidates: their positions in the list, and the grade of every candidate
+    before anything was selected; `covered`: largest grade of the candidates left out, with the selected ones added."""
+
+    indices: tuple[int, ...]
+    grades: tuple[float, ...]
+    covered: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def close_match(word: str, words: Sequence[str]) -> str:

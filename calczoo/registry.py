@@ -55,6 +55,7 @@ BUILTIN = {
     "eam": "calczoo.families.eam",
     "sw": "calczoo.families.sw",
     "tersoff": "calczoo.families.tersoff",
+    "mtp": "calczoo.families.mtp",
     "zbl": "calczoo.addons.zbl",
     "table": "calczoo.addons.table",
 }
@@ -243,7 +244,7 @@ def _abilities(family: Family) -> set[str]:
     return {*family.outputs, *family.backends, family.kind, *({"fit"} if family.fit else ()), "gpu"}
 
 
-def _requests(name_or_spec: str | Path, model: Any, elements: Any, common: dict, options: dict) -> list[tuple]:
+def requests(name_or_spec: str | Path, model: Any, elements: Any, common: dict, options: dict) -> list[tuple]:
     """(factor, ModelRequest) of every term."""
     from .core.elements import parse_elements
 
@@ -332,13 +333,13 @@ def get_calculator(
     if dtype not in ("float64", "float32"):
         raise OptionError(f"dtype is {dtype!r}; allowed are 'float64' and 'float32'")
     common = {"device": device, "dtype": dtype, "backend": backend, "threads": threads}
-    requests = _requests(name_or_spec, model, elements, common, options)
-    for _, request in requests:
+    terms = requests(name_or_spec, model, elements, common, options)
+    for _, request in terms:
         get_family(request.family)  # a wrong name must not cost the import of torch
     from .calculator import ZooCalculator
     from .compose import combine
 
-    models = [(factor, build_model(request)) for factor, request in requests]
+    models = [(factor, build_model(request)) for factor, request in terms]
     return ZooCalculator(combine(models), skin=skin, max_memory_gib=max_memory_gib)
 
 
@@ -349,7 +350,7 @@ def describe(
     from .compose import combine_cards
 
     cards = []
-    for factor, request in _requests(name_or_spec, model, elements, {}, options):
+    for factor, request in requests(name_or_spec, model, elements, {}, options):
         if request.model is None and get_family(request.family).kind == "potential":
             raise SpecError(f"name a model of '{request.family}' to describe, for example {_example(request.family)}")
         cards.append((factor, card_of(read_params(request))))

@@ -1,4 +1,4 @@
-"""The command line: `calczoo list | info | doctor | run | check | fit | validate | schema`.
+"""The command line: `calczoo list | info | doctor | run | check | fit | convert | select | validate | schema`.
 
 Every command is a function that returns its exit code: 0 ok, 1 wrong usage or input, 2 some results are not ok,
 3 the model cannot be used. `--json` puts one JSON object, and nothing else, on stdout.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import check, doctor, fit, info, listing, run, validate
+from . import check, convert, doctor, fit, info, listing, run, select, validate
 from .common import OK, UNUSABLE, USAGE, say
 
 INTERRUPTED = 130  # Ctrl-C: what shells give, and what typer makes of it
@@ -35,6 +35,8 @@ app.command("doctor")(doctor.command)
 app.add_typer(run.app, name="run")
 app.command("check")(check.command)
 app.command("fit")(fit.command)
+app.command("convert")(convert.command)
+app.command("select")(select.command)
 app.command("validate")(validate.command)
 app.command("schema")(validate.schema_command)
 

@@ -27,8 +27,12 @@ def command(
     return OK
 
 
+_CODE = ("read", "build", "read_frames", "write_frames")
+"""Fields of a Family that name code, and say nothing to a user."""
+
+
 def _family(family: Any) -> dict[str, Any]:
-    return {k: v for k, v in asdict(family).items() if k not in ("read", "build")}
+    return {k: v for k, v in asdict(family).items() if k not in _CODE}
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from .common import (
     Threads,
     emit,
     load_structure,
+    say,
     zoo_calculator,
 )
 
@@ -117,6 +118,9 @@ def md(
     pressure: Annotated[float, typer.Option(help="GPa, for npt.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the velocities and the thermostat.")] = 0,
     every: Annotated[int, typer.Option(help="Write every so many steps.", min=1)] = 10,
+    grade_save: Annotated[float | None, typer.Option(help="Save frames with a larger extrapolation grade.")] = None,
+    grade_stop: Annotated[float | None, typer.Option(help="Stop above this extrapolation grade.")] = None,
+    grade_out: Annotated[Path, typer.Option(help="File of the frames saved.")] = Path("preselected.extxyz"),
     model: ModelFile = None,
     elements: Elements = None,
     device: Device = "auto",
@@ -127,8 +131,11 @@ def md(
     out: Out = None,
     json: Json = False,
 ) -> int:
-    """Molecular dynamics from velocities drawn at the temperature, for nve at twice that: half goes into vibrations."""
+    """Molecular dynamics from velocities drawn at the temperature, for nve at twice that: half goes into vibrations.
+    Exit code 2 when --grade-stop ended it."""
     import numpy as np
+
+    from calczoo.watch import ExtrapolationStop, GradeWatch
 
     _check_out(out)
     atoms = load_structure(file, proto, supercell)
@@ -139,6 +146,10 @@ def md(
     _draw_velocities(atoms, temperature * (2.0 if ensemble == "nve" else 1.0), rng)
     dynamics = _dynamics(atoms, ensemble, timestep, temperature, pressure, rng)
     log: list[tuple[float, float]] = []
+    graded = None
+    if grade_save is not None or grade_stop is not None:
+        graded = GradeWatch(atoms, grade_save, grade_stop, grade_out, dynamics)
+    stopped: ExtrapolationStop | None = None
 
     def watch() -> None:
         log.append((atoms.get_total_energy(), atoms.get_temperature()))
@@ -151,24 +162,36 @@ def md(
         dynamics.attach(watch, interval=1)
         if out is not None:
             dynamics.attach(keep, interval=every)
+        if graded is not None:
+            dynamics.attach(graded, interval=1)  # the last one, so that the step that stops is in the log and in --out
         start = time.perf_counter()
-        dynamics.run(steps)
+        try:
+            dynamics.run(steps)
+        except ExtrapolationStop as error:
+            stopped = error
         seconds = time.perf_counter() - start
     total, kelvin = np.array(log).T
     half = len(kelvin) // 2
     data = _summary(atoms)
     data.update(
         ensemble=ensemble,
-        steps=steps,
-        time_ps=steps * timestep / 1000.0,
+        steps=dynamics.nsteps,
+        time_ps=dynamics.nsteps * timestep / 1000.0,
         mean_temperature_K=float(kelvin[half:].mean()),
         total_energy_change_eV_per_atom=float(total[-1] - total[0]) / max(len(atoms), 1),
         total_energy_spread_eV_per_atom=float(total.std()) / max(len(atoms), 1),
-        us_per_atom_step=1e6 * seconds / steps / max(len(atoms), 1),
+        us_per_atom_step=1e6 * seconds / max(dynamics.nsteps, 1) / max(len(atoms), 1),
         volume_A3=atoms.get_volume() if atoms.cell.rank == 3 else None,
     )
+    if graded is not None:
+        data["largest_grade"], data["largest_grade_step"] = graded.largest, graded.largest_step
+        data["frames_saved"], data["stopped"] = graded.saved, stopped is not None
+        if graded.saved:
+            data["saved_to"] = str(graded.path)
     _finish(data, atoms, out, json, written=True)
-    return OK
+    if stopped is not None:
+        say(str(stopped))
+    return OK if stopped is None else NOT_OK
 
 
 def _draw_velocities(atoms: Atoms, temperature: float, rng: Any) -> None:
@@ -217,7 +240,10 @@ def _frozen(atoms: Atoms) -> Atoms:
 
     copy = atoms.copy()
     known = ("energy", "free_energy", "energies", "forces", "stress", "charges", "dipole")
-    copy.calc = SinglePointCalculator(copy, **{k: v for k, v in atoms.calc.results.items() if k in known})
+    results = atoms.calc.results
+    copy.calc = SinglePointCalculator(copy, **{k: v for k, v in results.items() if k in known})
+    if "extrapolation_grade" in results:
+        copy.info["extrapolation_grade"] = results["extrapolation_grade"]
     return copy
 
 
@@ -232,6 +258,7 @@ def _summary(atoms: Atoms) -> dict[str, Any]:
         "energy_per_atom_eV": results["energy"] / max(len(atoms), 1),
         "fmax_eV_per_A": _fmax(atoms),
         "stress_eV_per_A3": results.get("stress"),
+        **{k: results[k] for k in ("extrapolation_grade",) if k in results},
         "cell_A": atoms.cell.array,
     }
 

@@ -69,6 +69,8 @@ class LocalModel:
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float64
     threads: int = 1
+    always: frozenset[str] = frozenset()
+    """Outputs that a calculator's results hold whatever was asked for, such as grades that tell whether to trust it."""
 
     def local(self, system: System, pairs: Pairs, need: frozenset[str]) -> Local:
         """Site energies and, if `need` holds one of GRADIENTS, their derivatives."""

@@ -152,13 +152,14 @@ def parse_int(token: str, path: Path, line: int | None, expected: str, low: int 
     return value
 
 
-def write_atomic(path: str | os.PathLike, text: str) -> Path:
-    """Write a text file so that no reader ever sees half of it: temporary file beside it, then rename."""
+def write_atomic(path: str | os.PathLike, text: str | bytes) -> Path:
+    """Write a file so that no reader ever sees half of it: temporary file beside it, then rename."""
     target = Path(path)
+    raw = text.encode("utf-8") if isinstance(text, str) else text
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as f:
-            f.write(text)
+        with os.fdopen(handle, "wb") as f:
+            f.write(raw)
             f.flush()
             os.fsync(f.fileno())
         os.chmod(temporary, 0o644)

@@ -16,14 +16,15 @@ from ase.build import bulk
 
 from calczoo import get_calculator, list_calculators
 from calczoo.registry import BUILTIN, describe, get_family
-from data import lammps_potential
+from data import lammps_potential, shared
 
 
 @dataclass(frozen=True)
 class Example:
     """One model: what get_calculator needs, and a crystal it is at home in.
 
-    files: the main parameter file first, then those it cannot do without, names within LAMMPS' potentials folder.
+    files: the main parameter file first, then those it cannot do without, names within LAMMPS' potentials folder or,
+    where it is given, within the folder `where` of the reference data.
     crystal: formula, lattice and lattice constant (A) as in ase.build.bulk; the elements are spread over its sites at
     random unless `ordered`. gradient: largest error (relative to the largest force) of forces and stress against the
     derivative of the energy; 1e-7 unless the format itself interpolates energy and force apart from each other.
@@ -33,16 +34,18 @@ class Example:
     spec: str
     crystal: tuple[str, str, float]
     files: tuple[str, ...] = ()
+    where: str = ""
     elements: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     ordered: bool = False
     gradient: float = 1e-7
 
     def __str__(self) -> str:
-        return self.files[0] if self.files else self.spec
+        folder = f"{Path(self.where).name}/" if self.where else ""
+        return folder + self.files[0] if self.files else self.spec
 
     def paths(self) -> list[Path]:
-        return [lammps_potential(name) for name in self.files]
+        return [shared(f"{self.where}/{name}") if self.where else lammps_potential(name) for name in self.files]
 
     def arguments(self, folder: Path | None = None) -> dict[str, Any]:
         """Keyword arguments of get_calculator and describe; `folder` holds copies of the files."""
@@ -91,6 +94,10 @@ EXAMPLES = (
     Example("sw", "sw", ("CdTe", "zincblende", 6.48), ("CdTe.sw",), ordered=True),
     Example("tersoff", "tersoff", ("Si", "diamond", 5.43), ("Si.tersoff",)),
     Example("tersoff", "tersoff", ("SiC", "zincblende", 4.36), ("SiC.tersoff",), ordered=True),
+    Example("mtp", "mtp", ("Mo", "bcc", 3.16), ("fitted.mtp",), "data/mtp/maml/Mo", ("Mo",)),
+    Example("mtp", "mtp", ("Ta", "bcc", 3.25), ("quaternary.mtp",), "data/mtp/maml/MoNbTaW/mtp.2021.08",
+            ("Mo", "Nb", "Ta", "W")),
+    Example("mtp", "mtp", ("Cu", "fcc", 3.62), ("pot.almtp",), "data/mtp/pyiron_mlip3_Cu", ("Cu",)),
     Example("zbl", "zbl(2.0, 3.0)", ("W", "bcc", 2.6), elements=("W", "Be")),
     Example("table", "table", ("W", "bcc", 3.2), ("W_He_JW2013.table",), elements=("W", "He"),
             options={"pair": "W-He", "keyword": "WHe"}, gradient=1e-4),

@@ -17,6 +17,8 @@ from calczoo_validation.registry import all_properties
 from data import data_folder, lammps_potential, potentials_folder, shared
 
 NAMES = [entry["name"] for entry in anchors()]
+SUSPICIOUS = {("zuo-mtp-Ge", "lattice.a0")}
+"""Numbers that are met, of potentials that the harness rightly warns of."""
 KEYS = set("name title kind source files spec elements options proto mode settings values note".split())
 
 
@@ -27,15 +29,15 @@ def places():
 @pytest.mark.parametrize("name", NAMES)
 def test_anchor(name):
     (entry,) = anchors(name)
-    if name.startswith("nimo"):
-        shared(f"data/{entry['files'][-1]}")  # skips where it is not
+    if name.startswith(("nimo", "zuo-mtp")):
+        shared(f"data/{entry['files'][-1 if name.startswith('nimo') else 0]}")  # skips where it is not
     else:
         lammps_potential(entry["files"][0])
     rows = run_anchors(name, places())
     assert len(rows) == len(entry["values"])
     for row in rows:
         assert row.within, f"{row.quantity}: {row.paper} there, {row.ours} here; {row.reason}"
-        assert row.status is Status.OK
+        assert row.status is (Status.SUSPICIOUS if (name, row.quantity) in SUSPICIOUS else Status.OK)
 
 
 def test_the_table_of_2018_is_met_to_its_last_digit():

@@ -1,0 +1,170 @@
+"""Files from one format into another, and structures chosen from a trajectory: what `calczoo convert` and
+`calczoo select` do. The formats and the choice belong to the families; this file finds the family."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .core.errors import DataError, OptionError
+from .family import Converted, Family, ModelRequest, Selected
+from .files.compressed import bare_name
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Progress = Callable[[str, float], None]
+"""progress(what, fraction done)."""
+
+
+def _inner(path: str | os.PathLike) -> str:
+    """File name in small letters, without the suffix of a compressed file."""
+    return bare_name(path).lower()
+
+
+def _families() -> list[Family]:
+    from .registry import BUILTIN, get_family
+
+    return [get_family(name) for name in BUILTIN]
+
+
+def data_family(path: str | os.PathLike, family: str | None = None) -> Family | None:
+    """The family whose own files of structures end so; None where ASE's formats are meant."""
+    from .registry import get_family
+
+    many = _families() if family is None else [get_family(family)]
+    return next((f for f in many if f.data_suffixes and _inner(path).endswith(f.data_suffixes)), None)
+
+
+def read_frames(path: str | os.PathLike, elements: Sequence[str] | None = None) -> list[Atoms]:
+    """All structures of a file, with energies, forces and stress where it has them: a family's own format (.cfg of
+    MLIP), or any that ASE reads. elements: the type map of files that name no elements.
+
+    Raises DataError for a file that is not there, cannot be read, or holds no structure.
+    """
+    from .registry import load_object
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(f"{file} is {'a folder' if file.is_dir() else 'not there'}; expected a file of structures")
+    if (family := data_family(file)) is not None:
+        frames = load_object(family.read_frames)(file, None if elements is None else tuple(elements))
+    else:
+        import ase.io
+
+        try:
+            frames = ase.io.read(str(file), index=":")
+        except Exception as error:  # ASE's readers raise whatever their parsers do
+            raise DataError(f"{file} cannot be read as structures: {type(error).__name__}: {error}") from error
+    if not frames:
+        raise DataError(f"{file} holds no structure")
+    return list(frames)
+
+
+def check_target(path: str | os.PathLike) -> Path:
+    """A file of structures that can be written; OptionError, so that it is found before the work."""
+    file = Path(path).expanduser()
+    own = sorted({s for f in _families() for s in f.data_suffixes})
+    if not _inner(file).endswith((".extxyz", ".xyz", ".traj", *own)) or _inner(file) != file.name.lower():
+        raise OptionError(f"{file} cannot be written; name an .extxyz, .xyz, .traj or {', '.join(own)} file")
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise OptionError(f"{file} cannot be written: name a file in a folder that exists")
+    return file
+
+
+def write_frames(frames: Sequence[Atoms], path: str | os.PathLike, elements: Sequence[str] | None = None) -> Path:
+    """Write structures with their attached results; elements: order of the types in files that name no elements."""
+    from .registry import load_object
+
+    file = check_target(path)
+    if (family := data_family(file)) is not None:
+        order = tuple(elements) if elements is not None else elements_of(frames)
+        load_object(family.write_frames)(list(frames), file, order)
+    else:
+        import ase.io
+
+        ase.io.write(str(file), list(frames), format="traj" if file.suffix == ".traj" else "extxyz")
+    return file
+
+
+def elements_of(frames: Sequence[Atoms]) -> tuple[str, ...]:
+    """Symbols in the order in which they first appear."""
+    return tuple(dict.fromkeys(s for atoms in frames for s in atoms.get_chemical_symbols()))
+
+
+def convert(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    elements: Sequence[str] | None = None,
+    training: str | os.PathLike | None = None,
+    family: str | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Converted:
+    """A potential into another of its family's formats, or structures with reference values into another format.
+
+    elements: type map of files that name no elements. training: structures that the new potential's active set is made
+    of, where its format holds one. Raises OptionError where no family can, PotentialFileError, DataError.
+    """
+    from .registry import family_of_file, get_family, load_object
+
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    if not target.absolute().parent.is_dir() or target.is_dir():
+        raise OptionError(f"{target} cannot be written: name a file in a folder that exists")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise OptionError(f"source and target are the same file, {target}; name another target")
+    one = family or family_of_file(_inner(source))
+    if one is not None:
+        found = get_family(one)
+        if not found.convert:
+            can = ", ".join(f.name for f in _families() if f.convert)
+            raise OptionError(f"files of '{one}' cannot be converted; families whose files can: {can}")
+        return load_object(found.convert)(
+            source, target, None if elements is None else tuple(elements), training, progress, **options
+        )
+    if training is not None or options:
+        what = "--training" if training is not None else f"option '{next(iter(options))}'"
+        raise OptionError(f"{what} belongs to the conversion of a potential, and {source.name} holds structures")
+    check_target(target)
+    frames = read_frames(source, elements)
+    order = tuple(elements) if elements is not None else elements_of(frames)
+    write_frames(frames, target, order)
+    notes = [f"{len(frames)} structures"]
+    if data_family(target) is not None:
+        types = ", ".join(f"{k} = {e}" for k, e in enumerate(order))
+        notes.append(f"types: {types}" + ("" if elements is not None else " (order of appearance; --elements sets it)"))
+    return Converted((target,), tuple(notes))
+
+
+def select(
+    request: ModelRequest,
+    candidates: Sequence[Atoms],
+    training: Sequence[Atoms] | None = None,
+    threshold: float = 2.0,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Selected:
+    """The candidates that a potential needs for its training set: each extrapolates from the training set and from
+    those chosen before it by more than `threshold`. training: where the potential's file holds no active set.
+
+    Raises OptionError for a family without extrapolation grades.
+    """
+    from .registry import get_family, load_object
+
+    family = get_family(request.family)
+    if not family.select:
+        can = ", ".join(f.name for f in _families() if f.select) or "none"
+        raise OptionError(f"'{family.name}' has no extrapolation grade to select by; families that have: {can}")
+    if not candidates:
+        raise DataError("there are no candidates to select from")
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not threshold >= 1.0:
+        raise OptionError(f"threshold is {threshold!r}; it must be a grade of at least 1, at which all is interpolation")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise OptionError(f"limit is {limit!r}; it must be a positive number of structures")
+    options = {k: v for k, v in request.options.items() if k != "training"}
+    return load_object(family.select)(
+        replace(request, options=options), list(candidates), training, float(threshold), limit, progress
+    )
