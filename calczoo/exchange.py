@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +39,10 @@ def data_family(path: str | os.PathLike, family: str | None = None) -> Family | 
     return next((f for f in many if f.data_suffixes and _inner(path).endswith(f.data_suffixes)), None)
 
 
-def read_frames(path: str | os.PathLike, elements: Sequence[str] | None = None) -> list[Atoms]:
+def read_frames(path: str | os.PathLike, elements: Sequence[str] | Mapping[int, str] | None = None) -> list[Atoms]:
     """All structures of a file, with energies, forces and stress where it has them: a family's own format (.cfg of
-    MLIP), or any that ASE reads. elements: the type map of files that name no elements.
+    MLIP), or any that ASE reads. elements: the type map of files that name no elements, {type: symbol} where the types
+    do not count from 0.
 
     Raises DataError for a file that is not there, cannot be read, or holds no structure.
     """
@@ -51,7 +52,8 @@ def read_frames(path: str | os.PathLike, elements: Sequence[str] | None = None) 
     if not file.is_file():
         raise DataError(f"{file} is {'a folder' if file.is_dir() else 'not there'}; expected a file of structures")
     if (family := data_family(file)) is not None:
-        frames = load_object(family.read_frames)(file, None if elements is None else tuple(elements))
+        known = elements if elements is None or isinstance(elements, Mapping) else tuple(elements)
+        frames = load_object(family.read_frames)(file, known)
     else:
         import ase.io
 
@@ -161,7 +163,9 @@ def select(
     if not candidates:
         raise DataError("there are no candidates to select from")
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not threshold >= 1.0:
-        raise OptionError(f"threshold is {threshold!r}; it must be a grade of at least 1, at which all is interpolation")
+        raise OptionError(
+            f"threshold is {threshold!r}; it must be a grade of at least 1, at which all is interpolation"
+        )
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise OptionError(f"limit is {limit!r}; it must be a positive number of structures")
     options = {k: v for k, v in request.options.items() if k != "training"}

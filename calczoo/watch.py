@@ -25,7 +25,10 @@ SAVE, STOP = 2.0, 10.0
 
 
 class ExtrapolationStop(CalczooError, RuntimeError):
-    """The grade exceeds the threshold that stops a run. Attributes: grade, threshold, step, saved (frames written), path."""
+    """The grade exceeds the threshold that stops a run.
+
+    Attributes: grade, threshold, step, saved (frames written), path.
+    """
 
     def __init__(self, grade: float, threshold: float, step: int, saved: int, path: Path | None):
         self.grade, self.threshold, self.step, self.saved, self.path = grade, threshold, step, saved, path

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 import typer
@@ -57,6 +58,7 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `calczoo` script."""
+    warnings.formatwarning = lambda message, kind, *where: f"{kind.__name__}: {message}\n"  # no line of our code
     sys.exit(execute(sys.argv[1:] if arguments is None else list(arguments)))
 
 

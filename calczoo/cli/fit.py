@@ -7,12 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
+from calczoo.core.errors import OptionError
+
 from .common import OK, Json, Option, Progress, emit, parse_options, show
 
 Family = Annotated[str, typer.Argument(help="Family to train (calczoo list --can fit).", show_default=False)]
-Train = Annotated[Path, typer.Option("--train", help="Extended XYZ file with energies, forces and perhaps stress.")]
+Train = Annotated[
+    Path, typer.Option("--train", help="Energies, forces, perhaps stress: extended XYZ, or .cfg of MLIP.")
+]
 Test = Annotated[Path | None, typer.Option("--test", help="The same, held out, for the error table.")]
 Elements = Annotated[str | None, typer.Option("--elements", "-e", help="Elements (default: those of --train).")]
+Level = Annotated[str | None, typer.Option("--level", help="mtp: level, or several to choose from, as in 12,16,20.")]
+Resume = Annotated[Path | None, typer.Option("--resume", help="mtp: file that keeps the state of the fit, to go on.")]
 Out = Annotated[Path, typer.Option("--out", help="Name of the files to write, without suffix.")]
 
 
@@ -22,6 +28,8 @@ def command(
     test: Test = None,
     elements: Elements = None,
     quadratic: Annotated[bool, typer.Option("--quadratic", help="Quadratic instead of linear model.")] = False,
+    level: Level = None,
+    resume: Resume = None,
     option: Option = None,
     out: Out = Path("fitted"),
     json: Json = False,
@@ -29,6 +37,12 @@ def command(
     """Fit a model, write its files and print its errors on the training and the test set."""
     from calczoo.fitting import run_fit
 
+    options = parse_options(option)
+    for name, value in (("level", level), ("resume", resume)):
+        if value is not None and name in options:
+            raise OptionError(f"{name} is given twice, as --{name} and as --option {name}=...; leave one out")
+        if value is not None:
+            options[name] = str(value)
     with Progress("fit") as progress:
         report = run_fit(
             family,
@@ -37,7 +51,7 @@ def command(
             elements,
             out=out,
             quadratic=quadratic,
-            options=parse_options(option),
+            options=options,
             progress=lambda what, fraction: progress(round(100 * fraction), 100, what),
         )
     emit(report.to_dict(), json, lambda: _print(report))

@@ -146,9 +146,7 @@ def parse_int(token: str, path: Path, line: int | None, expected: str, low: int 
     except ValueError:
         value = None
     if value is None or "_" in token or not token.isascii() or not low <= value <= high:
-        raise PotentialFileError(
-            path, line, f"'{token[:60]}' is not a whole number from {low} to {high}", expected
-        )
+        raise PotentialFileError(path, line, f"'{token[:60]}' is not a whole number from {low} to {high}", expected)
     return value
 
 

@@ -24,8 +24,9 @@ def run_fit(
 ) -> FitReport:
     """Fit a model of `family` to a data file and write it.
 
-    train, test: extended XYZ files; elements: default those of the training set; out: path without suffix of the files
-    to write (a family's suffix is cut off); options: the family's own, see its `fit`.
+    train, test: extended XYZ files, or files of a family's own format such as .cfg; elements: default those of the
+    training set; out: path without suffix of the files to write (a family's suffix is cut off); options: the family's
+    own, see its `fit`.
 
     Raises UnknownCalculator, OptionError (the family cannot be trained, unknown option), DataError, FitError.
     """
@@ -41,13 +42,12 @@ def run_fit(
     found = get_family(family)
     if not found.fit:
         raise OptionError(f"'{family}' cannot be trained here; families that can: calczoo list --can fit")
-    data = read_dataset(train)
-    held = None if test is None else read_dataset(test)
-    result = load_object(found.fit)(
-        data, held, parse_elements(elements), quadratic=quadratic, progress=progress, **(options or {})
-    )
+    symbols = parse_elements(elements)
+    data = read_dataset(train, symbols)
+    held = None if test is None else read_dataset(test, symbols)
+    result = load_object(found.fit)(data, held, symbols, quadratic=quadratic, progress=progress, **(options or {}))
     stem = Path(out).expanduser()
-    if stem.suffix in (".snap", ".snapcoeff", ".snapparam", ".json"):
+    if stem.suffix in (*found.suffixes, ".json"):
         stem = stem.with_suffix("")
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = tuple(result.write(stem))

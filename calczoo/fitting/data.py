@@ -140,9 +140,14 @@ class Dataset:
         return f"{self.name or 'data set'}: {len(self)} structures, {self.n_atoms} atoms ({text}); sha256 {self.sha256}"
 
 
-def read_dataset(path: str | Path) -> Dataset:
-    """An extended XYZ file, also compressed (.xz, .gz, .bz2). Raises DataError."""
+def read_dataset(path: str | Path, elements: Sequence[str] | None = None) -> Dataset:
+    """An extended XYZ file, also compressed (.xz, .gz, .bz2), or a file of a family's own format (.cfg of MLIP), for
+    which `elements` is the order of the types. Raises DataError."""
+    from ..exchange import data_family, read_frames
+
     file = Path(path).expanduser()
+    if file.is_file() and data_family(file) is not None:
+        return Dataset.from_atoms(read_frames(file, elements), file.name, sha256(file))
     if not file.is_file():
         raise DataError(f"{file} is not a file; expected an extended XYZ file (.extxyz, .xyz, also .xz, .gz, .bz2)")
     inner = Path(file.stem) if file.suffix in _OPEN else file

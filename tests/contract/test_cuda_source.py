@@ -7,6 +7,7 @@ import torch
 import warp as wp
 
 from calczoo.core.warp_base import KERNELS, init_warp
+from calczoo.families.mtp.kernels import _kernel as mtp_kernel
 from calczoo.families.snap.kernels import _kernel as snap_kernel
 from contract.examples import all_examples
 
@@ -25,10 +26,11 @@ def test_kernels_compile_for_cuda(tmp_path):
         for dtype in ("float64", "float32"):
             calc = example.calculator(backend="warp", dtype=dtype)
             calc.evaluate([example.structure()], ("energy", "forces", "stress"))
-    kernels = {name: k for name, k in KERNELS.items() if name not in HOST_ONLY and not name.endswith("_8")}
-    for dtype in (torch.float64, torch.float32):  # on CUDA a block of SNAP is one atom
-        kernel = snap_kernel(dtype, 1)
-        kernels[kernel.key] = kernel
+    kernels = {name: k for name, k in KERNELS.items() if name not in HOST_ONLY and not name.endswith(("_8", "_16"))}
+    for dtype in (torch.float64, torch.float32):  # on CUDA a block of SNAP or MTP is one atom
+        for make in (snap_kernel, mtp_kernel):
+            kernel = make(dtype, 1)
+            kernels[kernel.key] = kernel
     assert len(kernels) > 10
     for name, kernel in kernels.items():
         wp.compile_aot_module(kernel.module, arch=80, module_dir=tmp_path / name, use_ptx=True)

@@ -72,5 +72,3 @@ def rattled(element: str, seed: int, repeat: int = 2, amount: float = 0.1, **bul
     atoms = bulk(element, cubic=True, **bulk_fields).repeat(repeat)
     atoms.rattle(amount, seed=seed)
     return atoms
-
-

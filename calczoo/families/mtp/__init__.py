@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from calczoo.registry import Family, hookimpl
 
 OPTIONS = {
@@ -9,8 +11,10 @@ OPTIONS = {
     "grade": "what extrapolation grades belong to, for training=: neighbourhood (default) or configuration",
 }
 
-_BUNDLED: tuple[str, ...] = ()
-"""Elements whose fits come with the package."""
+_GRADES = ("extrapolation_grade", "extrapolation_grades")
+_MODELS = Path(__file__).parent / "models"
+_BUNDLED = tuple(e for e in ("Li", "Mo", "Cu", "Ni", "Si", "Ge") if (_MODELS / f"{e}.json").is_file())
+"""Elements whose fits come with the package; a fit writes its card last."""
 
 FAMILY = Family(
     name="mtp",
@@ -32,9 +36,7 @@ FAMILY = Family(
     write_frames="calczoo.families.mtp.cfg:write_cfg",
     data_suffixes=(".cfg", ".cfgs"),
     options=OPTIONS,
-    outputs=(
-        "energy", "energies", "forces", "stress", "descriptors", "extrapolation_grade", "extrapolation_grades",
-    ),  # fmt: skip
+    outputs=("energy", "energies", "forces", "stress", "descriptors", *_GRADES),
     bundled={e: f"{e}, PBE, data of Zuo et al. 2020" for e in _BUNDLED},
     bundled_elements={e: (e,) for e in _BUNDLED},
     example="'mtp:Cu.mtp' with elements=['Cu']",

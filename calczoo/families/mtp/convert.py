@@ -16,6 +16,7 @@ from . import FAMILY
 from .load import MODES, read_file, with_active_set
 from .params import MtpParams
 
+
 def convert(
     source: Path,
     target: Path,

@@ -21,7 +21,9 @@ from scipy.linalg import cho_factor, cho_solve
 
 from ...core.errors import FitError
 from .fit_frames import Frames
+from .params import MtpParams
 from .tangent import Tangents
+from .tangent_torch import TorchTangents
 
 CHUNK = 128 << 20
 """Bytes of columns made at a time."""
@@ -29,7 +31,8 @@ CHUNK = 128 << 20
 
 @dataclass(frozen=True)
 class Linear:
-    """Best linear coefficients x (C + S,) for one c, the objective, the normal matrix of scaled columns and the norms."""
+    """Best linear coefficients x (C + S,) for one c, the objective, the factored normal matrix of columns scaled to
+    norm one, and their norms."""
 
     x: np.ndarray
     objective: float
@@ -41,9 +44,11 @@ class Problem:
     """weights: per structure (n_rows,), zero where the target is unknown; keep: bytes of columns that may stay in
     memory between the two passes of an iteration; what does not fit is made twice."""
 
-    def __init__(self, frames: Frames, tangents: Tangents, weights: list[np.ndarray], ridge: float, keep: int):
+    def __init__(
+        self, frames: Frames, tangents: Tangents | TorchTangents, weights: list[np.ndarray], ridge: float, keep: int
+    ):
         self.frames, self.tangents, self.ridge, self.keep = frames, tangents, ridge, keep
-        self.weights = [torch.from_numpy(w) for w in weights]
+        self.weights = [self._put(w) for w in weights]
         used = [np.where(np.isfinite(t), t, 0.0) for t in frames.targets]
         self.shift = self._reference_energies(used, weights)
         counts = self._counts()
@@ -51,10 +56,16 @@ class Problem:
         for k, t in enumerate(used):
             t = t.copy()
             t[3 * int(frames.sizes[k])] -= counts[k] @ self.shift
-            self.targets.append(torch.from_numpy(t * weights[k]))
+            self.targets.append(self._put(t * weights[k]))
         self._kept: list[list[torch.Tensor]] = []
         if not any((w > 0).any() for w in weights):
             raise FitError("no reference value has a weight above zero")
+
+    def _put(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(self.tangents.device)
+
+    def _zeros(self, *shape: int) -> torch.Tensor:
+        return torch.zeros(*shape, dtype=torch.float64, device=self.tangents.device)
 
     def _counts(self) -> np.ndarray:
         """(S, C) atoms of each species."""
@@ -95,7 +106,7 @@ class Problem:
     def linear(self, radial: np.ndarray) -> Linear:
         """The best linear coefficients for these radial ones; keeps the columns for `radial_system`."""
         n = self.tangents.widths["moment"]
-        normal, right = torch.zeros(n, n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+        normal, right = self._zeros(n, n), self._zeros(n)
         total, kept, room = 0.0, [], self.keep
         for some in self._chunks():
             blocks = self._moment_blocks(radial, some)
@@ -106,7 +117,7 @@ class Problem:
             room -= 8 * sum(b.numel() for b in blocks)
             kept.append(blocks if room > 0 else [])
         self._kept = kept
-        return self._solve(normal.numpy(), right.numpy(), total)
+        return self._solve(normal.cpu().numpy(), right.cpu().numpy(), total)
 
     def _solve(self, normal: np.ndarray, right: np.ndarray, total: float) -> Linear:
         norms = np.sqrt(np.diag(normal))
@@ -129,9 +140,8 @@ class Problem:
     def radial_system(self, radial: np.ndarray, linear: Linear) -> tuple[np.ndarray, np.ndarray]:
         """Gauss-Newton matrix (T, T) and half the gradient (T,) of F at `radial`, for which `linear` was just made."""
         n, t = self.tangents.widths["moment"], self.tangents.widths["radial"]
-        new = {"dtype": torch.float64}
-        both, own, gradient = torch.zeros(n, t, **new), torch.zeros(t, t, **new), torch.zeros(t, **new)
-        x = torch.from_numpy(linear.x)
+        both, own, gradient = self._zeros(n, t), self._zeros(t, t), self._zeros(t)
+        x = self._put(linear.x)
         weights = linear.x[self.tangents.n_species :]
         for some, kept in zip(self._chunks(), self._kept, strict=True):
             moment = kept or self._moment_blocks(radial, some)
@@ -140,20 +150,20 @@ class Problem:
                 both.addmm_(a, b.T)
                 own.addmm_(b, b.T)
                 gradient.addmv_(b, a.T @ x - self.targets[k])
-        cross = both.numpy() / linear.norms[:, None]
-        return own.numpy() - cross.T @ cho_solve(linear.factor, cross), gradient.numpy()
+        cross = both.cpu().numpy() / linear.norms[:, None]
+        return own.cpu().numpy() - cross.T @ cho_solve(linear.factor, cross), gradient.cpu().numpy()
 
     def species_and_weights(self, linear: Linear) -> tuple[np.ndarray, np.ndarray]:
         """e (C,) and w (S,) in eV, with the reference energies put back."""
         c = self.tangents.n_species
         return linear.x[:c] + self.shift, linear.x[c:]
 
-    def residuals(self, radial: np.ndarray, linear: Linear) -> list[np.ndarray]:
-        """Predicted minus target of every structure's rows, unweighted; zero where the weight is."""
-        x, out = torch.from_numpy(linear.x), []
-        for some, kept in zip(self._chunks(), self._kept, strict=True):
-            blocks = kept or self._moment_blocks(radial, some)
-            for k, a in zip(range(*some), blocks, strict=True):
+    def errors(self, params: MtpParams) -> list[np.ndarray]:
+        """Predicted minus target of every structure's rows (eV, eV/A, eV), unweighted; zero where the weight is."""
+        x = self._put(np.concatenate([params.species - self.shift, params.weights]))
+        out = []
+        for some in self._chunks():
+            for k, block in zip(range(*some), self._moment_blocks(params.radial, some), strict=True):
                 w = self.weights[k]
-                out.append(((a.T @ x - self.targets[k]) / torch.where(w > 0, w, 1.0)).numpy())
+                out.append(((block.T @ x - self.targets[k]) / torch.where(w > 0, w, 1.0)).cpu().numpy())
         return out

@@ -185,7 +185,7 @@ class _Tables:
     def __init__(self, params: MtpParams, device: torch.device, dtype: torch.dtype, lanes: int):
         self.params, self.device, self.lanes = params, device, lanes
         poly = polynomial(params.moments.basic)
-        tree = products(params.moments, poly, params.weights)
+        tree = products(params.moments, poly, params.weights, lanes)
         c, _, k, r = params.radial.shape
         padded = -(-k // lanes) * lanes
         radial = np.zeros((c, c, r, padded))
@@ -195,11 +195,12 @@ class _Tables:
             "i_t": poly.depth_t,
             "i_mu": poly.n_mu,
             "i_inner": tree.inner,
-            "i_inner_ij": tree.inner_ij * lanes,
+            "i_inner_ij": tree.inner_ij,
+            "i_back": tree.back,
             "i_form": tree.form,
-            "i_form_j": tree.form_j * lanes,
+            "i_form_j": tree.form_j,
             "i_outer": tree.outer,
-            "i_outer_ij": tree.outer_ij * lanes,
+            "i_outer_ij": tree.outer_ij,
             "i_own": tree.own,
         }
         reals = {
@@ -207,6 +208,7 @@ class _Tables:
             "r_species": params.species,
             "r_radial": radial,
             "r_mult": tree.inner_mult,
+            "r_back": tree.back_mult,
             "r_form": tree.form_s,
             "r_weight": tree.weights,
             "r_outer": tree.outer_mult,
@@ -224,6 +226,8 @@ class _Tables:
             "n_moments": tree.count,
             "n_inner": tree.n_inner,
             "n_basis": params.n_basis,
+            "n_back": len(tree.back),
+            "n_form": len(tree.form),
             "kind": kind,
             "clamped": clamped,
             "repulsive": repulsive,

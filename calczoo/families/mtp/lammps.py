@@ -27,9 +27,7 @@ def write_note(params: MtpParams, stem: Path, files: Sequence[str | Path]) -> Pa
 
 
 def _head(params: MtpParams) -> str:
-    types = "\n".join(
-        f"  type {k + 1} = {e} (type {k} in .cfg files)" for k, e in enumerate(params.elements)
-    )
+    types = "\n".join(f"  type {k + 1} = {e} (type {k} in .cfg files)" for k, e in enumerate(params.elements))
     first = params.elements[0]
     return f"""\
 {params.name}: moment tensor potential in LAMMPS

@@ -1,9 +1,9 @@
 """The contraction tree of a level, from the definition of the level.
 
-A basic moment M_(mu, nu) (a symmetric tensor of rank nu) has the level 2 + 4 mu + nu; a product has the sum of the levels
-of its factors. The basis functions of level L are all full contractions of up to four moments whose level is at most L.
-A contraction is a multigraph: its nodes are the moments, its a_ij edges are the indices that i and j share, and node i
-has nu_i = sum_j a_ij. Graphs that differ in the order of their nodes are one function.
+A basic moment M_(mu, nu) (a symmetric tensor of rank nu) has the level 2 + 4 mu + nu; a product has the sum of the
+levels of its factors. The basis functions of level L are all full contractions of up to four moments whose level is at
+most L. A contraction is a multigraph: its nodes are the moments, its a_ij edges are the indices that i and j share, and
+node i has nu_i = sum_j a_ij. Graphs that differ in the order of their nodes are one function.
 
 Order, which makes the lists those of MLIP's own untrained files 02.mtp to 28.mtp: a graph is written with its nodes
 ordered by mu and, within equal mu, so that the rows (nu_1, a_12, a_13, ...), (nu_2, a_23, ...), ... are smallest;
@@ -33,7 +33,8 @@ from .params import Moments, MtpParams
 LEVELS = tuple(range(2, 30, 2))
 MAX_FACTORS = 4
 MAX_RADIAL = 6
-"""Radial functions are mu = 0 to 5; a limit only for levels 26 and 28, where MLIP's lists keep it too."""
+MAX_RANK = 10
+"""Limits of MLIP's lists, mu = 0 to 5 and nu = 0 to 10, which leave out something at levels 26 and 28 only."""
 
 Index = tuple[int, int, int]
 """A set of equal indices: how many are x, y and z."""
@@ -123,7 +124,8 @@ def scalar_graphs(level: int, max_radial: int = MAX_RADIAL) -> list[Graph]:
             for edges in _compositions(left // 2, n * (n - 1) // 2):
                 bare = Graph(mu, (0,) * n, edges)
                 nu = tuple(sum(bare.edge(i, j) for j in range(n)) for i in range(n))
-                found.add(canonical(Graph(mu, nu, edges))[0])
+                if max(nu) <= MAX_RANK:
+                    found.add(canonical(Graph(mu, nu, edges))[0])
     return sorted(found, key=lambda g: (g.size, g.key))
 
 
@@ -179,15 +181,14 @@ class _Builder:
         bonds = [(i, j, graph.edge(i, j)) for i in a for j in b if graph.edge(i, j)]
         known: dict[tuple, int] = {}
         self.places[graph] = {}
-        nodes = [*a, *b]
-        for values in itertools.product(*(multi_indices(graph.free(i)) for i in nodes)):
-            free = dict(zip(nodes, values, strict=True))
+        for values in itertools.product(*(multi_indices(graph.free(i)) for i in range(graph.size))):
+            free = dict(enumerate(values))
             terms = self._terms(bonds, free, (left, a), (right, b))
             if terms not in known:
                 known[terms] = self.count
                 self.times += [(i, j, mult, self.count) for i, j, mult in terms]
                 self.count += 1
-            self.places[graph][tuple(free[i] for i in range(graph.size))] = known[terms]
+            self.places[graph][values] = known[terms]
 
     @staticmethod
     def _terms(bonds: list, free: dict[int, Index], *parts: tuple) -> tuple[tuple[int, int, int], ...]:
@@ -239,3 +240,63 @@ def generate(level: int, max_radial: int = MAX_RADIAL) -> Moments:
 def radial_funcs(level: int) -> int:
     """Radial functions of a level: one more than the largest mu with 2 + 4 mu <= level."""
     return min(MAX_RADIAL, (_check_level(level) - 2) // 4 + 1)
+
+
+_BASIS_FUNCTIONS = dict(zip((1, 2, 5, 9, 16, 29, 52, 92, 163, 288, 500, 864, 1464, 2445), LEVELS, strict=True))
+
+
+def level_of(moments: Moments) -> int | None:
+    """The level whose list this is, number for number; None for any other list."""
+    level = _BASIS_FUNCTIONS.get(len(moments.scalars))
+    if level is None:
+        return None
+    made = generate(level)
+    same = made.count == moments.count and all(
+        np.array_equal(getattr(made, name), getattr(moments, name)) for name in ("basic", "times", "scalars")
+    )
+    return level if same else None
+
+
+def untrained(
+    level: int,
+    elements: str | Sequence[str],
+    min_dist: float,
+    max_dist: float,
+    radial_basis_size: int = 8,
+    seed: int = 0,
+) -> MtpParams:
+    """A potential of that level to start training from; it gives zero energy, as all e and w are zero.
+
+    Radial functions: for each pair of elements rows of a random matrix made orthonormal (QR), whose mu-th row leans
+    towards the mu-th polynomial: standard normal numbers times 0.3 plus 1 at n = mu. More rows than polynomials are
+    normalised only. scaling = 1 / (max_dist - min_dist)^2, so that the first polynomial is 1 at min_dist. Equal
+    arguments give equal numbers. Distances in A. Raises OptionError.
+    """
+    symbols = parse_elements(elements) or ()
+    moments, funcs = generate(level), radial_funcs(level)
+    size = radial_basis_size
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size <= 100:
+        raise OptionError(f"radial_basis_size is {size!r}; give 1 to 100")
+    if not (math.isfinite(min_dist) and math.isfinite(max_dist) and 0 <= min_dist < max_dist):
+        raise OptionError(f"min_dist {min_dist!r} A and max_dist {max_dist!r} A; needed is 0 <= min_dist < max_dist")
+    c = len(symbols)
+    rows = 0.3 * np.random.default_rng(seed).standard_normal((c, c, funcs, size)) + np.eye(funcs, size)
+    for block in rows.reshape(-1, funcs, size):
+        block[:] = _orthonormal(block) if funcs <= size else block / np.linalg.norm(block, axis=1, keepdims=True)
+    return MtpParams(
+        elements=symbols,
+        radial=rows,
+        moments=moments,
+        species=np.zeros(c),
+        weights=np.zeros(len(moments.scalars)),
+        min_dist=float(min_dist),
+        max_dist=float(max_dist),
+        scaling=1 / (float(max_dist) - float(min_dist)) ** 2,
+        name=f"mtp:level {level}",
+    )
+
+
+def _orthonormal(rows: np.ndarray) -> np.ndarray:
+    """Gram-Schmidt of the rows, keeping their directions."""
+    q, r = np.linalg.qr(rows.T)
+    return (q * np.sign(np.diag(r))).T

@@ -150,8 +150,8 @@ def graded(params: MtpParams, options: Any) -> MtpParams:
         raise OptionError(f"{params.name} has no active set; give the training set: training='train.cfg'")
     if mode is not None and params.active is not None and mode != params.active.mode:
         raise OptionError(
-            f"the active set of {params.name} is one for the grade of a {params.active.mode}, not of a {mode}; give the "
-            "training set to make another: training='train.cfg'"
+            f"the active set of {params.name} is one for the grade of a {params.active.mode}, not of a {mode}; "
+            "give the training set to make another: training='train.cfg'"
         )
     return params
 
@@ -167,6 +167,7 @@ def with_active_set(
     Made once per process for the same coefficients and file; `calczoo convert` keeps one in an .almtp file.
     Raises DataError for a training set with other elements.
     """
+    from .cfg import format_cfg
     from .maxvol import build_active_set
 
     key = None
@@ -179,7 +180,9 @@ def with_active_set(
     else:
         frames = list(training)
     check_frames(frames, params, "training set")
-    active = build_active_set(params, frames, mode=mode, progress=progress or _on_screen)
+    active = build_active_set(
+        params, frames, mode=mode, text=lambda used: format_cfg(used, types_of(params)), progress=progress or _on_screen
+    )
     if key is not None:
         while len(_ACTIVE) >= 4:
             _ACTIVE.pop(next(iter(_ACTIVE)))
@@ -190,7 +193,14 @@ def with_active_set(
 def _training(path: Path, params: MtpParams) -> list[Atoms]:
     from ...exchange import read_frames
 
-    return read_frames(path, params.elements)
+    return read_frames(path, types_of(params))
+
+
+def types_of(params: MtpParams) -> dict[int, str]:
+    """{type: symbol}: the types as files of structures have them, which are the labels of the potential's species."""
+    from .text_mtp import labels_of
+
+    return dict(zip(labels_of(params), params.elements, strict=True))
 
 
 def check_frames(frames: Sequence[Atoms], params: MtpParams, what: str) -> None:

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from ...core.errors import OptionError
+from ...core.errors import NonFiniteResult, OptionError
 from ...core.pairs import find_pairs
 from ...core.system import System, check_elements
+from .cfg import format_cfg
 from .grade import Grader, energy_rows
 from .model import MtpTorch
 from .params import ActiveSet, MtpParams
+from .text_mtp import labels_of
 from .volume import MaxVol
 
 Progress = Callable[[str, float], None]
@@ -60,7 +62,7 @@ def build_active_set(
     """The active set of a training set: rows of largest volume, up to the threshold.
 
     mode: "neighbourhood" (one row per atom) or "configuration" (one per structure). text: writes the structures that
-    own a row, for `ActiveSet.configurations`. Deterministic.
+    own a row, for `ActiveSet.configurations`; by default as .cfg text with the potential's types. Deterministic.
     """
     return select(params, frames, threshold, None, mode, text, progress, device).active
 
@@ -80,6 +82,8 @@ def select(
     A structure enters when one of its rows replaces a row of the active set, which takes a grade above the threshold.
     With `active`, its own mode and weights hold. Raises OptionError and UnsupportedElement.
     """
+    if active is None and not frames:
+        raise OptionError("there is no structure to make an active set of")
     if active is not None and len(active.a) != params.n_coefficients:
         raise OptionError(f"the active set has {len(active.a)} rows for {params.n_coefficients} coefficients")
     settings = _weights(mode) if active is None else _weights_of(active)
@@ -101,7 +105,13 @@ def select(
             changed |= best.offer(block, tags) > 0
         if progress:
             progress(f"active set, {best.swaps} rows exchanged", 1.0)
-    return _selection(best, grades, frames, active, settings, text)
+    return _selection(best, grades, frames, active, settings, text or _cfg(params))
+
+
+def _cfg(params: MtpParams) -> Text:
+    """Structures as .cfg text with the types that the potential's file has."""
+    types = dict(zip(labels_of(params), params.elements, strict=True))
+    return lambda chosen: format_cfg(chosen, types)
 
 
 def split_configurations(text: str) -> list[str]:
@@ -183,6 +193,10 @@ class _Rows:
     def _batch(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
         w, system = self.weights, System.from_atoms(list(self.frames[start:stop]), self.device)
         b = self.model.basis_vectors(system, find_pairs(system, self.model.cutoff))
+        if not b.isfinite().all():
+            raise NonFiniteResult(
+                f"{self.model.params.name} gave non-finite derivatives for structures {start} to {stop - 1}"
+            )
         counts, index = np.diff(system.first), system.system_index
         rows, tags = [], []
         if w.energy_weight > 0:
@@ -209,7 +223,7 @@ def _selection(
     frames: Sequence[Atoms],
     active: ActiveSet | None,
     weights: _Weights,
-    text: Text | None,
+    text: Text,
 ) -> Selection:
     """Equations renumbered to the configurations that are kept: old ones first, then those of `frames`."""
     tags = best.tags.cpu().numpy()
@@ -219,7 +233,7 @@ def _selection(
     equations = np.stack([[place[int(t)] for t in tags[:, 0]], tags[:, 1]], axis=1)
     before = split_configurations(active.configurations) if active is not None else []
     parts = [before[k] for k in kept if k < len(before)]
-    if text is not None:
+    if used:
         parts.append(text([frames[k] for k in used]))
     chosen = ActiveSet(
         a=best.a.cpu().numpy(),

@@ -42,9 +42,9 @@ const int TILE = {TILE};
 # Positions of tables and scratch regions in their arrays: one table of offsets, filled by kernels.py from these names.
 OFFSETS = (
     "origin", "n_atoms", "n_species", "n_mu", "n_radial", "n_padded", "n_p", "n_columns", "n_monomials", "n_basic",
-    "n_moments", "n_inner", "n_basis", "capacity", "kind", "clamped", "repulsive", "want_g", "want_b", "want_rows",
-    "i_q", "i_t", "i_mu", "i_inner", "i_inner_ij", "i_form", "i_form_j", "i_outer", "i_outer_ij", "i_own",
-    "r_param", "r_species", "r_radial", "r_mult", "r_form", "r_weight", "r_outer",
+    "n_moments", "n_inner", "n_basis", "n_back", "n_form", "capacity", "kind", "clamped", "repulsive", "want_g", "want_b", "want_rows",
+    "i_q", "i_t", "i_mu", "i_inner", "i_inner_ij", "i_back", "i_form", "i_form_j", "i_outer", "i_outer_ij", "i_own",
+    "r_param", "r_species", "r_radial", "r_mult", "r_back", "r_form", "r_weight", "r_outer",
     "s_x", "s_f", "s_df", "s_t", "s_m", "s_beta", "s_e", "s_push", "s_q", "s_rows",
 )  # fmt: skip
 

@@ -22,18 +22,22 @@ for (int k = 0; k < n_inner; ++k) {
 
 
 def adjoint() -> str:
-    """Site energies, and beta = dV/dm of the basic moments: the form first, then inner moments in reverse order."""
+    """Site energies, and beta = dV/dm of the basic moments: the form first, then the deepest products first."""
     return phase("""
 lane twice = lane_zero;
 {
-    const int *j = I + i_form_j;
-    const REAL *c = T + r_form;
     for (int k = 0; k < n_moments; ++k) {
-        const lane w = lane_zero + T[r_weight + k];
-        lane sum = w;
-        for (int count = I[i_form + k + 1] - I[i_form + k]; count > 0; --count) sum += *c++ * W(s_m * L + *j++);
-        twice += M(s_m + k) * (sum + w);
-        M(s_beta + k) = sum;
+        const REAL w = T[r_weight + k];
+        twice += (w + w) * M(s_m + k);
+        M(s_beta + k) = lane_zero + w;
+    }
+    const int *row = I + i_form, *j = I + i_form_j;
+    const REAL *c = T + r_form;
+    for (int rows = n_form; rows > 0; --rows, row += 2) {
+        lane sum = lane_zero;
+        for (int count = row[1]; count > 0; --count) sum += *c++ * W(s_m * L + *j++);
+        twice += W(s_m * L + row[0]) * sum;
+        W(s_beta * L + row[0]) += sum;
     }
 }
 const lane extra = M(s_e);
@@ -41,17 +45,21 @@ for (int l = 0; l < L; ++l)
     if (n0 + l < n_atoms)
         energies.data[n0 + l] = T[r_species + species.data[n0 + l]] + REAL(0.5) * PART(twice, l) + PART(extra, l);
 if (want_g || want_rows) {
-    const int *ij = I + i_inner_ij + 2 * I[i_inner + n_inner];
-    const REAL *mult = T + r_mult + I[i_inner + n_inner];
-    for (int k = n_inner - 1; k >= 0; --k) {
-        const lane b = M(s_beta + n_basic + k);
-        for (int count = I[i_inner + k + 1] - I[i_inner + k]; count > 0; --count) {
-            ij -= 2;
-            const lane t = b * *--mult;
-            const lane mi = W(s_m * L + ij[0]), mj = W(s_m * L + ij[1]);
-            W(s_beta * L + ij[0]) += t * mj;
-            W(s_beta * L + ij[1]) += t * mi;
+    const int *step = I + i_back, *end = step + n_back;
+    const REAL *mult = T + r_back;
+    while (step < end) {
+        const int i = step[0], pairs = step[1], targets = step[2];
+        const lane mi = W(s_m * L + i);
+        lane own = lane_zero;
+        step += 3;
+        for (int pair = pairs; pair > 0; --pair) {
+            const int jj = *step++;
+            lane t = *mult++ * W(s_beta * L + *step++);
+            for (int more = targets; more > 1; --more) t += *mult++ * W(s_beta * L + *step++);
+            own += t * W(s_m * L + jj);
+            W(s_beta * L + jj) += t * mi;
         }
+        W(s_beta * L + i) += own;
     }
 }
 """)

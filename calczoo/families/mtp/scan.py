@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ from ...files.text import parse_float, parse_int
 from .params import BASES, Moments
 
 MAX_SPECIES = 118
+MAX_RANK = 64
+"""Largest power and radial index of a basic moment; MLIP's levels end at 10."""
 
 _KEY = re.compile(r"([A-Za-z_]\w*)[ \t]*(=?)[ \t]*", re.ASCII)
 _LABEL = re.compile(r"(\d{1,3})-(\d{1,3})(?!\S)", re.ASCII)
@@ -82,12 +83,18 @@ class Fields:
         ):
             if v[count] != len(v[name]):
                 self.fail(name, f"{name} has {len(v[name])} entries", f"{v[count]}, as {count} says")
+        basic, times, count = v["alpha_index_basic"], v["alpha_index_times"], v["alpha_moments_count"]
+        if count > len(basic) + len(times):
+            what = f"alpha_moments_count is {count}, but the lists make at most {len(basic) + len(times)} moments"
+            self.fail("alpha_moments_count", what, "the number of moments that are made")
+        if len(basic) and (basic.min() < 0 or basic.max() > MAX_RANK):
+            what = f"alpha_index_basic has the number {basic[(basic < 0) | (basic > MAX_RANK)][0]}"
+            self.fail("alpha_index_basic", what, f"indices and powers from 0 to {MAX_RANK}")
         try:
-            return Moments(
-                v["alpha_index_basic"], v["alpha_index_times"], v["alpha_moments_count"], v["alpha_moment_mapping"]
-            )
+            return Moments(basic, times, count, v["alpha_moment_mapping"])
         except OptionError as error:
-            self.fail("alpha_index_times", str(error), "a consistent contraction tree")
+            key = "alpha_moment_mapping" if "basis functions" in str(error) else "alpha_index_times"
+            self.fail(key, str(error), "a consistent contraction tree")
             raise
 
     def _check(self) -> None:
@@ -221,6 +228,8 @@ def scan(path: Path, text: str) -> Fields:
     """All keys of the text. Raises PotentialFileError."""
     s = _Scanner(path, text)
     if not s.blank() or text[s.at : s.at + 4].split() != ["MTP"]:
+        if re.match(r"version\s*=\s*1\.0\.", text[s.at : s.at + 40]):
+            s.fail("is the older class of linear potentials (version 1.0.2)", "a moment tensor potential 1.1.0")
         s.fail(f"begins with '{s.word()}'", "the word MTP, with which a moment tensor potential begins")
     s.at += 3
     while s.blank():

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ...compose import device_of
 from ...core.errors import OptionError
 from ...family import ModelRequest, Selected
-from .maxvol import select as enter
 from .load import MODES, check_frames, read, with_active_set
+from .maxvol import select as enter
 from .params import MtpParams
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def select(
         params = with_active_set(params, training, mode or MODES[0], progress)
     if params.active is None:
         raise OptionError(
-            f"{params.name} has no active set to select by; name the training set (--training train.cfg), or put one into "
-            "an .almtp file: calczoo convert pot.mtp pot.almtp --training train.cfg"
+            f"{params.name} has no active set to select by; name the training set (--training train.cfg), or put one "
+            "into an .almtp file: calczoo convert pot.mtp pot.almtp --training train.cfg"
         )
     check_frames(candidates, params, "list of candidates")
     device = device_of(request.device)

@@ -40,10 +40,13 @@ class Polynomial:
 
 @dataclass(frozen=True)
 class Products:
-    """The products. The number of a moment counts the polynomial's first, then the inner moments in order of completion.
+    """The products. The number of a moment counts the polynomial's first, then the inner moments by depth, those of
+    equally many products side by side; where moments are read (inner_ij, back, form, form_j, outer_ij) the number is
+    times the lanes.
 
-    inner, inner_ij, inner_mult: CSR over inner moments; form, form_j, form_s: CSR over all moments of the symmetric
-    form s; weights (all moments,): w_k of those that are basis functions themselves.
+    inner, inner_ij, inner_mult: CSR over inner moments. back, back_mult: the same products for the adjoint, as one stream
+    of integers and one of factors: see `_back`. form (F, 2), form_j, form_s: rows of the symmetric form s, see `_form`;
+    weights (all moments,): w_k of those that are basis functions themselves.
     outer, outer_ij, outer_mult: CSR over basis functions s: their products; own (S,): the moment that is B_s, or -1
     where it is the sum of the products.
     """
@@ -53,6 +56,8 @@ class Products:
     inner: np.ndarray
     inner_ij: np.ndarray
     inner_mult: np.ndarray
+    back: np.ndarray
+    back_mult: np.ndarray
     form: np.ndarray
     form_j: np.ndarray
     form_s: np.ndarray
@@ -82,18 +87,17 @@ def polynomial(basic: np.ndarray) -> Polynomial:
     return Polynomial(np.array(depth_q), np.array(depth_t, dtype=int), np.array(counts, dtype=int), place, at)
 
 
-def products(moments: Moments, poly: Polynomial, weights: np.ndarray) -> Products:
-    """The products of `moments`, for weights (S,) of the basis functions."""
+def products(moments: Moments, poly: Polynomial, weights: np.ndarray, lanes: int = 1) -> Products:
+    """The products of `moments`, for weights (S,) of the basis functions and that many atoms side by side in memory."""
     nb, times, m = len(moments.basic), moments.times, moments.count
     live = _live(moments)
     times = times[live[times[:, 3]]]
     read = np.zeros(m, dtype=bool)
     read[times[:, :2]] = True
     read[:nb] = True  # basic moments have numbers of their own
-    last = np.full(m, -1)
-    np.maximum.at(last, times[:, 3], np.arange(len(times)))
+    depth, n_products = _depths(times, m), np.bincount(times[:, 3], minlength=m)
     inner = np.flatnonzero(read[nb:]) + nb
-    inner = inner[np.argsort(last[inner], kind="stable")]
+    inner = inner[np.lexsort((n_products[inner], depth[inner]))]
     number = np.full(m, -1)
     number[:nb] = poly.place
     number[inner] = poly.count + np.arange(len(inner))
@@ -108,18 +112,23 @@ def products(moments: Moments, poly: Polynomial, weights: np.ndarray) -> Product
     own_weights[number[read]] = per_moment[read]
     form = _form(number[outside[:, :2]], outside[:, 2] * per_moment[outside[:, 3]], count)
     outer, picks = _outer(moments.scalars, outside, read)
+    sorted_inside = inside[order]
+    depth = np.concatenate([np.zeros(poly.count, dtype=np.int64), depth[inner]])
+    back, back_mult = _back(number[sorted_inside[:, [0, 1, 3]]], sorted_inside[:, 2].astype(float), depth, lanes)
     return Products(
         count=count,
         n_inner=len(inner),
         inner=_starts(rows, len(inner)),
-        inner_ij=number[inside[order, :2]],
-        inner_mult=inside[order, 2].astype(float),
-        form=form[0],
-        form_j=form[1],
+        inner_ij=number[sorted_inside[:, :2]] * lanes,
+        inner_mult=sorted_inside[:, 2].astype(float),
+        back=back,
+        back_mult=back_mult,
+        form=form[0] * [lanes, 1],
+        form_j=form[1] * lanes,
         form_s=form[2],
         weights=own_weights,
         outer=outer,
-        outer_ij=number[outside[picks, :2]],
+        outer_ij=number[outside[picks, :2]] * lanes,
         outer_mult=outside[picks, 2].astype(float),
         own=np.where(read[moments.scalars], number[moments.scalars], -1),
     )
@@ -136,18 +145,56 @@ def _live(moments: Moments) -> np.ndarray:
     return np.array(flags)
 
 
+def _depths(times: np.ndarray, count: int) -> np.ndarray:
+    """(M,): 0 for moments without products, else one more than the deepest factor."""
+    depth = [0] * count
+    for i, j, _, k in times.tolist():
+        depth[k] = max(depth[k], depth[i] + 1, depth[j] + 1)
+    return np.array(depth)
+
+
 def _starts(rows: np.ndarray, n: int) -> np.ndarray:
     """(n + 1,): where each row begins, for entries sorted by row."""
     return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))])
 
 
+def _back(ijk: np.ndarray, mult: np.ndarray, depth: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stream of the adjoint: deepest targets first, and each pair of factors once for all its targets.
+
+    Runs (i, n, m), each followed by n pairs j, each followed by its m targets k. With t the sum of mult beta_k over the
+    targets, beta_i += t m_j and beta_j += t m_i. All that adds to beta_k comes before. Loops of equal length stand side
+    by side, because a processor foresees the end of such loops only.
+    """
+    if not len(ijk):
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    count, high, low, k = len(depth), ijk[:, :2].max(axis=1), ijk[:, :2].min(axis=1), ijk[:, 2]
+    shallow = depth.max() - depth[k]
+    _, pair, size = np.unique((shallow * count + high) * count + low, return_inverse=True, return_counts=True)
+    targets = size[pair]
+    _, run, size = np.unique((shallow * count + targets) * count + high, return_inverse=True, return_counts=True)
+    pairs = size[run] // targets
+    order = np.lexsort((k, low, run, pairs, targets, shallow))
+    run, pair = run[order], pair[order]
+    new_pair = np.concatenate([[True], (pair[1:] != pair[:-1]) | (run[1:] != run[:-1])])
+    new_run = np.concatenate([[True], run[1:] != run[:-1]])
+    place = np.arange(len(k)) + np.cumsum(new_pair) + 3 * np.cumsum(new_run)  # a head goes before its first target
+    stream = np.empty(len(k) + int(new_pair.sum()) + 3 * int(new_run.sum()), dtype=np.int64)
+    stream[place] = k[order] * lanes
+    stream[place[new_pair] - 1] = low[order][new_pair] * lanes
+    for offset, values in ((4, high * lanes), (3, pairs), (2, targets)):
+        stream[place[new_run] - offset] = values[order][new_run]
+    return stream, mult[order]
+
+
 def _form(ij: np.ndarray, c: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CSR of c + c^T, entries of one place added up."""
+    """c + c^T, entries of one place added up: rows (F, 2) of moment and length, shortest first, columns and values."""
     i, j = np.concatenate([ij[:, 0], ij[:, 1]]), np.concatenate([ij[:, 1], ij[:, 0]])
     code, inverse = np.unique(i * count + j, return_inverse=True)
-    value = np.zeros(len(code))
-    np.add.at(value, inverse, np.concatenate([c, c]))
-    return _starts(code // count, count), code % count, value
+    value = np.bincount(inverse, weights=np.concatenate([c, c]), minlength=len(code))
+    row, length = np.unique(code // count, return_counts=True)
+    order = np.argsort(np.repeat(length, length), kind="stable")
+    first = np.argsort(length, kind="stable")
+    return np.stack([row[first], length[first]], axis=1), (code % count)[order], value[order]
 
 
 def _outer(scalars: np.ndarray, outside: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ from . import tangent_native as native
 from .fit_frames import Frames
 from .params import MtpParams
 from .tangent_tables import TangentTables
+from .tangent_torch import TorchTangents
 
 
 class Tangents:
@@ -36,8 +37,11 @@ class Tangents:
     species then moment coefficients; radial coefficients as in MtpParams.coefficients.
     """
 
-    def __init__(self, shape: MtpParams, frames: Frames, threads: int = 1):
-        self.frames, self.threads = frames, threads
+    def __init__(self, shape: MtpParams, frames: Frames, threads: int = 1, wanted: np.ndarray | None = None):
+        """wanted (S,): false for structures of which only the energy is asked."""
+        self.frames, self.threads, self.device = frames, threads, torch.device("cpu")
+        every = np.ones(len(frames)) if wanted is None else wanted
+        self._wanted = torch.from_numpy(np.asarray(every, dtype=np.int32))
         self.n_species, _, self.n_radial, self.n_basis = shape.radial.shape
         self.n_scalars = shape.n_basis
         tables = TangentTables.of(shape.moments, self.n_radial)
@@ -110,7 +114,7 @@ class Tangents:
             as_warp(t)
             for t in (
                 self._offsets[name], self._tables, reals, f.atoms, f.groups, *f.vectors, f.neighbour, f.kind,
-                f.species, torch.from_numpy(places), out,
+                f.species, torch.from_numpy(places), self._wanted, out,
             )
         ]  # fmt: skip
         kernel = _kernel(name)
@@ -121,6 +125,15 @@ class Tangents:
 
         split(work, stop - start, self.threads, us=10000.0)
         return out
+
+
+def make_tangents(
+    shape: MtpParams, frames: Frames, threads: int, wanted: np.ndarray, device: torch.device
+) -> "Tangents | TorchTangents":
+    """Warp kernels on the CPU, batched torch on any other device."""
+    if device.type == "cpu":
+        return Tangents(shape, frames, threads, wanted)
+    return TorchTangents(shape, frames, wanted, device)
 
 
 _SOURCES: dict[str, Callable[[], str]] = {"moment": native.moment_columns, "radial": native.radial_columns}
@@ -145,6 +158,7 @@ def _kernel(name: str) -> wp.Kernel:
         ps: whole,
         species: whole,
         places: wp.array(dtype=wp.int64),
+        wanted: whole,
         rows: real,
     ): ...
 
@@ -166,10 +180,12 @@ def _kernel(name: str) -> wp.Kernel:
         ps: whole,
         species: whole,
         places: wp.array(dtype=wp.int64),
+        wanted: whole,
         rows: real,
     ):
+        f = start + wp.tid()
         native_columns(
-            start + wp.tid(), offsets, itable, rtable, scratch, atoms, groups, px, py, pz, pj, ps, species, places, rows
+            f, offsets, itable, rtable, scratch, atoms, groups, px, py, pz, pj, ps, species, places, wanted, rows
         )
 
     return make_kernel(tangents, f"mtp_{name}_columns", f"{FAST} -mprefer-vector-width=512")

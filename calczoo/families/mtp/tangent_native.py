@@ -2,8 +2,8 @@
 
 One call is one structure. Lanes run over the neighbours of an atom where moments and gradients are summed, and over
 eight atoms where products are formed. Rows of the structure, one after the other: 3 n forces (atom by atom, x y z), its
-energy, and the six sums of r (x) dU/dr (xx yy zz yz xz xy), which are stress times volume. A column is a parameter;
-every column's rows are contiguous.
+energy, and the six sums of r (x) dU/dr (xx yy zz yz xz xy), which are stress times volume; where `wanted` is zero, only
+the energy is made. A column is a parameter; every column's rows are contiguous.
 
     moment_columns   dE/dw_s = B_s and its gradients: G_s(p) = sum_b dB_s/dm_b dm_b/dr_p
     radial_columns   dE/dc_t: the same with dB_s/dm_b replaced by the change of dV/dm_b with c_t, plus dV/dm_b times
@@ -18,17 +18,12 @@ TILE = 8
 
 OFFSETS = (
     "n_species", "n_basis", "n_radial", "n_basic", "n_mono", "n_times", "n_moments", "n_scalars", "n_dep", "max_power",
-    "repuls", "n_columns", "first_column",
+    "repuls",
     "i_mono", "i_basic", "i_times", "i_scalars", "i_dep", "i_dep_at", "i_rev", "i_rev_at", "i_touch", "i_touch_at",
     "i_fwd", "i_fwd_at", "i_bwd", "i_bwd_at", "i_zero", "i_zero_at",
     "r_param", "r_radial", "r_weights",
     "s_q", "s_dq", "s_mask", "s_f", "s_df", "s_power", "s_mono", "s_dmono", "s_d", "s_m", "s_a", "s_jac", "s_sum",
     "s_b", "s_db", "s_td", "s_ad", "s_g", "s_bd",
-)  # fmt: skip
-
-ARGUMENTS = (
-    "frame", "offsets", "itable", "rtable", "scratch", "atoms", "groups", "px", "py", "pz", "pj", "ps", "species",
-    "places", "rows",
 )  # fmt: skip
 
 HEAD = (
@@ -58,6 +53,7 @@ lane *mono = (lane *)S + s_mono, *dmono = (lane *)S + s_dmono, *D = (lane *)S + 
 lane *m = (lane *)S + s_m, *sum = (lane *)S + s_sum;
 const int a0 = atoms.data[frame], a1 = atoms.data[frame + 1], na = a1 - a0, n_rows = 3 * na + 7;
 double *A = rows.data + places.data[frame];
+const bool gradients = wanted.data[frame] != 0;
 const double low = R[r_param], high = R[r_param + 1], scale = R[r_param + 2];
 """
 )
@@ -181,6 +177,7 @@ for (int i0 = a0; i0 < a1; i0 += L) {{
         double energy = 0.0;
         for (int l = 0; l < L && i0 + l < a1; ++l) energy += m[top][l];
         A[(n_species + s) * (long long)n_rows + 3 * na] += energy;
+        if (!gradients) continue;
         for (int k = I[i_touch_at + s]; k < I[i_touch_at + s + 1]; ++k) adj[I[i_touch + k]] = none;
         adj[top] = none + 1.0;
         for (int e = I[i_rev_at + s]; e < I[i_rev_at + s + 1]; ++e) {{
@@ -191,7 +188,7 @@ for (int i0 = a0; i0 < a1; i0 += L) {{
         }}
         for (int k = I[i_dep_at + s]; k < I[i_dep_at + s + 1]; ++k) jac[k] = adj[I[i_dep + k]];
     }}
-    for (int l = 0; l < L && i0 + l < a1; ++l) {{
+    for (int l = 0; l < L && i0 + l < a1 && gradients; ++l) {{
         const int i = i0 + l, kind = species.data[i];
         for (int k = 0; k < 9 * n_scalars; ++k) sum[k] = none;
         for (int g = groups.data[i]; g < groups.data[i + 1]; ++g) {{
@@ -259,6 +256,7 @@ for (int i0 = a0; i0 < a1; i0 += L) {{
         }}
         for (int l = 0; l < L && i0 + l < a1; ++l)
             A[(species.data[i0 + l] * n_t + t0) * (long long)n_rows + 3 * na] += energy[l];
+        if (!gradients) continue;
         for (int k = I[i_fwd_at + u]; k < I[i_fwd_at + u + 1]; ++k) {{
             const int *t = I + i_fwd + 4 * k;
             td[t[3]] += double(t[2]) * (m[t[0]] * td[t[1]] + m[t[1]] * td[t[0]]);
@@ -272,7 +270,7 @@ for (int i0 = a0; i0 < a1; i0 += L) {{
         for (int b = 0; b < n_basic; ++b)
             for (int l = 0; l < L; ++l) bd[(l * n_basic + b) * (long long)padded + t0] = ad[b][l];
     }}
-    for (int l = 0; l < L && i0 + l < a1; ++l) {{
+    for (int l = 0; l < L && i0 + l < a1 && gradients; ++l) {{
         const int i = i0 + l, kind = species.data[i];
         for (int k = 0; k < 9 * n_t; ++k) sum[k] = none;
         for (int g = groups.data[i]; g < groups.data[i + 1]; ++g) {{

@@ -208,8 +208,14 @@ def number_text(x: float) -> str:
     return short if float(short) == x else f"{x:.16e}"
 
 
+def _short(x: float) -> str:
+    """As `number_text`, but a length of few digits as such: 5 or 1.11973."""
+    text = f"{x:g}"
+    return text if float(text) == x else number_text(x)
+
+
 def _table(rows: np.ndarray) -> str:
-    return "{" + ", ".join(["{%d, %d, %d, %d}" % tuple(row) for row in rows.tolist()]) + "}"
+    return "{" + ", ".join([f"{{{i}, {j}, {k}, {m}}}" for i, j, k, m in rows.tolist()]) + "}"
 
 
 def _list(values: np.ndarray) -> str:
@@ -219,12 +225,13 @@ def _list(values: np.ndarray) -> str:
 def format_template(template: Template | MtpParams, species_count: int, size: int, funcs: int, blocks: str = "") -> str:
     """Everything up to alpha_moment_mapping, which is all that an untrained file has."""
     m = template.moments
+    length = number_text if blocks else _short
     extra = template.facts.get("extra", {})
     scaling = f"scaling = {number_text(template.scaling)}\n" if blocks or template.scaling != 1 else ""
     return (
         f"MTP\nversion = 1.1.0\npotential_name = {extra.get('potential_name', 'MTP1m')}\n{scaling}"
         f"species_count = {species_count}\npotential_tag = \nradial_basis_type = {template.basis}\n"
-        f"\tmin_dist = {number_text(template.min_dist)}\n\tmax_dist = {number_text(template.max_dist)}\n"
+        f"\tmin_dist = {length(template.min_dist)}\n\tmax_dist = {length(template.max_dist)}\n"
         f"\tradial_basis_size = {size}\n\tradial_funcs_count = {funcs}\n{blocks}"
         f"alpha_moments_count = {m.count}\nalpha_index_basic_count = {len(m.basic)}\n"
         f"alpha_index_basic = {_table(m.basic)}\nalpha_index_times_count = {len(m.times)}\n"

@@ -10,7 +10,7 @@ A starts as 1e-5 times the identity. Directions that no structure has, such as t
 moment coefficients can undo), keep their initial row: it makes grades huge for whatever has a part along them.
 
 Rows are given in blocks. Each block first meets A in an LU factorisation with row pivoting, which picks good rows at
-once; swaps then finish, on the rows above the threshold only, until a pass over all blocks changes nothing.
+once; swaps then finish, among the rows with the largest grades, until a pass over all blocks changes nothing.
 
 Source: Goreinov, Oseledets, Savostyanov, Tyrtyshnikov, Zamarashkin, in Matrix Methods (2010), 247,
 doi:10.1142/9789812836021_0015; Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017),
@@ -84,11 +84,10 @@ class MaxVol:
         before, limit = self.swaps, max(256, 2 * self.n)
         for _ in range(MAX_ROUNDS):
             grades = self.grades(rows)
-            high = torch.nonzero(grades > self.threshold).flatten()
-            if not len(high):
+            if not (grades > self.threshold).any():
                 return self.swaps - before
-            if len(high) > limit:
-                high = high[torch.sort(grades[high], descending=True, stable=True).indices[:limit]]
+            # rows below the threshold too: one that is close to it is often above it after the next exchange
+            high = torch.sort(grades, descending=True, stable=True).indices[:limit]
             self._exchange(rows[high], tags[high])
             self.inverse = accurate_inverse(self.a)
         raise ConvergenceError(
