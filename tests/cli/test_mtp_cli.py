@@ -17,8 +17,6 @@ from calczoo.exchange import read_frames, write_frames
 from calczoo.families.mtp.load import read_file
 from data import ROOT, shared
 
-# structures here may be closer than what the potentials were fitted to
-pytestmark = pytest.mark.filterwarnings("ignore:.*below the potential's min_dist")
 FOLDER = "data/mtp"
 MO = f"{FOLDER}/maml/Mo/fitted.mtp"
 QUATERNARY = f"{FOLDER}/maml/MoNbTaW/mtp.2021.08/quaternary.mtp"

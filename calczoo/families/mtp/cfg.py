@@ -37,6 +37,8 @@ SECTIONS = "cfg_sections"
 _CARTESIAN, _DIRECT = ("cartes_x", "cartes_y", "cartes_z"), ("direct_x", "direct_y", "direct_z")
 _FORCES = ("fx", "fy", "fz")
 _COUNT = 10**8
+_FAR = 1e6
+"""A; lengths and places beyond it are errors in a file."""
 
 
 def read_cfg(path: str | Path, elements: Elements = None) -> list[Atoms]:
@@ -160,7 +162,7 @@ class _Reader:
                 "Energy": self.energy, "PlusStress": self.stress, "Feature": self.feature,
             }.get(key, self.section)  # fmt: skip
             name = key.lower()
-            if key in ("BEGIN_CFG", "END_CFG") or (_is_number(key) and key[0] not in "iInN"):
+            if key in ("BEGIN_CFG", "END_CFG"):
                 self.fail(f"'{line.strip()[:60]}'", "a section, as in 'Energy'")
             if name in found and read != self.section:
                 self.fail(f"a second '{key}'", "each section once")
@@ -194,6 +196,8 @@ class _Reader:
             if len(row) != 3:
                 self.fail(f"a lattice vector of {len(row)} numbers", "three numbers")
             rows.append([self.number(w, "a lattice vector") for w in row])
+            if max(map(abs, rows[-1])) > _FAR:
+                self.fail(f"a lattice vector of {max(map(abs, rows[-1])):g} A", f"at most {_FAR:g} A")
         found["supercell"] = np.array(rows, float).reshape(-1, 3)
 
     def energy(self, words: list[str], found: dict[str, Any]) -> None:
@@ -219,6 +223,8 @@ class _Reader:
 
     def section(self, words: list[str], found: dict[str, Any]) -> None:
         """Lines of a section that is not known, up to the next word that is no number."""
+        if not words[0][0].isalpha() or (len(words) > 2 and all(map(_is_number, words[1:]))):
+            self.fail(f"'{' '.join(words)[:60]}'", "a section, as in 'Energy', or numbers")
         lines = [" ".join(words)]
         if words[0] == "Stress:" and not self.warned:
             self.warned = True
@@ -261,9 +267,9 @@ class _Reader:
         except ValueError:
             out = np.array([math.nan])
         if not np.isfinite(out).all() or any("_" in w or not w.isascii() for w in flat):
-            for k, row in enumerate(rows):
-                for w in row:
-                    parse_float(w, self.path, first + k, f"numbers of atom {k + 1} of configuration {self.frame}")
+            expected = f"numbers of atom {{}} of configuration {self.frame}"
+            words = ((w, k) for k, row in enumerate(rows) for w in row)
+            out = np.array([parse_float(w, self.path, first + k, expected.format(k + 1)) for w, k in words])
         return out.reshape(-1, width)
 
     def whole(self, column: np.ndarray, what: str, first: int) -> np.ndarray:
@@ -288,6 +294,8 @@ class _Reader:
         places = np.column_stack([column.pop(k) for k in keys])
         if keys == _DIRECT and found["rows"] < 3:
             self.fail("direct coordinates without three lattice vectors", "Supercell with three lines")
+        if places.size and np.abs(places).max() > _FAR:
+            self.fail(f"an atom at {np.abs(places).max():g}", f"at most {_FAR:g}", first)
         atoms.positions = places if keys == _CARTESIAN else places @ atoms.cell.array
         results: dict[str, Any] = {}
         if "energy" in found:
@@ -324,7 +332,10 @@ class _Reader:
         if "plusstress" in found:
             volume = abs(np.linalg.det(atoms.cell.array))
             if found["rows"] == 3 and volume > 0:
-                results["stress"] = -found["plusstress"] / volume
+                with np.errstate(over="ignore"):
+                    results["stress"] = -found["plusstress"] / volume
+                if not np.isfinite(results["stress"]).all():
+                    self.fail(f"PlusStress in a cell of {volume:g} A^3 gives no finite stress", "a cell of its size")
             else:
                 atoms.info["virial"] = found["plusstress"]
 

@@ -49,7 +49,7 @@ def guesses(
     """All guesses; none for distances below `low` (A). Raises OptionError for an unknown field of `compression`."""
     out: list[Guess] = []
     if compression is not None:
-        from ..snap.repulsion import Compression
+        from ...fitting.compression import Compression
 
         try:
             made = Compression(**compression).guesses(data, seed)

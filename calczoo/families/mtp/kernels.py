@@ -132,15 +132,14 @@ class MtpWarp(WarpModel):
         the given range of atoms."""
         new = {"dtype": self.dtype, "device": self.device}
         first, stop = atoms or (0, system.n_atoms)
-        energies, shortest = torch.empty(system.n_atoms, **new), torch.empty(system.n_atoms, **new)
+        energies, shortest = torch.empty((2, system.n_atoms), **new)
         g = torch.empty((pairs.n_pairs, 3), **new) if want_g else None
         if stop <= first:
             return energies, g
         most = int((pairs.first[first + 1 : stop + 1] - pairs.first[first:stop]).max())
         offsets, scratch_size, slot_size = self._tables.offsets(first, stop, most, want_g, out is not None, rows)
-        empty = torch.empty((0, 3), **new)
         args = [
-            as_warp(offsets),
+            offsets,
             kept(self._tables, "integers"),
             kept(self._tables, "reals"),
             kept(pairs, "first"),
@@ -150,8 +149,8 @@ class MtpWarp(WarpModel):
             self.vec3(pairs.shift_vectors(system)),
             as_warp(self._species_of[system.numbers]),
             as_warp(energies),
-            self.vec3(g if g is not None else empty),
-            as_warp((out if out is not None else empty).view(-1)),
+            self._tables.no_vectors if g is None else self.vec3(g),
+            self._tables.no_numbers if out is None else as_warp(out.view(-1)),
             as_warp(shortest),
         ]
         self._launch(args, stop - first, scratch_size, slot_size)
@@ -233,6 +232,9 @@ class _Tables:
             "repulsive": repulsive,
         }
         self.microseconds = 0.5 + 0.5e-3 * len(tree.inner_ij) + 0.005 * poly.count
+        self.no_numbers = as_warp(torch.empty(0, dtype=dtype, device=device))
+        self.no_vectors = as_warp(torch.empty((0, 3), dtype=dtype, device=device), WP_VEC3[dtype])
+        self._offsets: dict[tuple, tuple[wp.array, int, int]] = {}
         self.integers = self._join(integers, np.int32).to(device)
         self.reals = self._join(reals, np.float64).to(device=device, dtype=dtype)
 
@@ -246,14 +248,25 @@ class _Tables:
 
     def offsets(
         self, start: int, stop: int, most: int, want_g: bool, want_b: bool, want_rows: bool
-    ) -> tuple[torch.Tensor, int, int]:
+    ) -> tuple[wp.array, int, int]:
         """The offsets of one evaluation of the atoms start..stop, and the size of a block's scratch in numbers and in
         integers; most: pairs of one atom."""
-        p, tile = self.places, native.TILE
-        capacity = -(-most // tile) * tile
+        capacity = max(1, -(-most // native.TILE)) * native.TILE
+        key = (start, stop, capacity, want_g, want_b, want_rows)
+        found = self._offsets.get(key)
+        if found is None:
+            if len(self._offsets) > 64:
+                self._offsets.clear()
+            found = self._offsets[key] = self._make_offsets(*key)
+        return found
+
+    def _make_offsets(
+        self, start: int, stop: int, capacity: int, want_g: bool, want_b: bool, want_rows: bool
+    ) -> tuple[wp.array, int, int]:
+        p = self.places
         regions = {  # in lanes
             "s_x": 5 * capacity,
-            "s_f": max(capacity, 1) * p["n_mu"],
+            "s_f": capacity * p["n_mu"],
             "s_df": capacity * p["n_mu"],
             "s_t": 2 * p["n_radial"],
             "s_m": p["n_moments"],
@@ -271,13 +284,12 @@ class _Tables:
         values |= {
             "origin": start,
             "n_atoms": stop,
-            "capacity": capacity,
             "want_g": int(want_g),
             "want_b": int(want_b),
             "want_rows": int(want_rows),
         }
         table = torch.tensor([values[name] for name in native.OFFSETS], dtype=torch.int32, device=self.device)
-        return table, total * self.lanes, (1 + 2 * capacity) * self.lanes
+        return as_warp(table), total * self.lanes, (1 + 2 * capacity) * self.lanes
 
 
 @cache

@@ -6,9 +6,10 @@ tiles of neighbours. So sums over neighbours and products of moments never cross
 
 Scratch memory holds M(k), the k-th lane of the block; on CUDA neighbouring threads hold neighbouring numbers.
 
-Operations per atom, with B basic moments, P monomials, M neighbours, R radial basis functions, K radial functions, N
-products of inner moments and F entries of the form (see `tables`): M (4 R (K + 1) + 2 B + P) for the moments, 10 N + 2 F
-for the products and their adjoint, M (4 B + 5 P) for the forces.
+Operations per atom, with M neighbours, R radial basis functions, K radial functions, B basic moments, P monomials, N
+products of inner moments of N' different pairs, and F entries of the form (see `tables`):
+
+    radial functions M R (4 K + 10), moments M (2 B + P), products 3 N, adjoint 2 F + 2 N + 4 N', forces M (4 B + 6 P)
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ typedef REAL lane __attribute__((vector_size(LANES * sizeof(REAL)), aligned(size
 const int L = LANES;
 const int TILE = {TILE};
 """
-"""M(k): k-th lane; W(k): lane k / L, from tables that hold k; E(k, l): atom l of it; NOTE(k, l): integer k of atom l."""
+"""M(k): k-th lane; W(k): lane k / L, as tables hold it; E(k, l): atom l of lane k; NOTE(k, l): integer k of atom l."""
 
 # Positions of tables and scratch regions in their arrays: one table of offsets, filled by kernels.py from these names.
 OFFSETS = (
     "origin", "n_atoms", "n_species", "n_mu", "n_radial", "n_padded", "n_p", "n_columns", "n_monomials", "n_basic",
-    "n_moments", "n_inner", "n_basis", "n_back", "n_form", "capacity", "kind", "clamped", "repulsive", "want_g", "want_b", "want_rows",
+    "n_moments", "n_inner", "n_basis", "n_back", "n_form", "kind", "clamped", "repulsive", "want_g", "want_b",
+    "want_rows",
     "i_q", "i_t", "i_mu", "i_inner", "i_inner_ij", "i_back", "i_form", "i_form_j", "i_outer", "i_outer_ij", "i_own",
     "r_param", "r_species", "r_radial", "r_mult", "r_back", "r_form", "r_weight", "r_outer",
     "s_x", "s_f", "s_df", "s_t", "s_m", "s_beta", "s_e", "s_push", "s_q", "s_rows",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .native import phase
 
+FEW = 2
+"""Neighbours taken at a time where forces are made; divides TILE."""
+
 # what a neighbour slot holds: x, y, z (later the unit vector), 1 / r, weight 1 or 0
 _FIELDS = 5
 
@@ -41,7 +44,8 @@ for (int l = 0; l < L; ++l) {{
 most = (most + TILE - 1) / TILE * TILE;
 for (int l = 0; l < L; ++l) {{
     for (int t = NOTE(0, l); t < most; ++t) {{
-        E(s_x + {_FIELDS} * t, l) = 0; E(s_x + {_FIELDS} * t + 1, l) = 0; E(s_x + {_FIELDS} * t + 2, l) = REAL(0.5) * cut;
+        E(s_x + {_FIELDS} * t, l) = 0; E(s_x + {_FIELDS} * t + 1, l) = 0;
+        E(s_x + {_FIELDS} * t + 2, l) = REAL(0.5) * cut;
         E(s_x + {_FIELDS} * t + 4, l) = 0;
         NOTE(1 + 2 * t, l) = -1;
         NOTE(2 + 2 * t, l) = 0;
@@ -52,7 +56,7 @@ for (int l = 0; l < L; ++l) {{
 
 
 def radial() -> str:
-    """f_mu and df_mu/dr of every neighbour; vectors become unit vectors; the repulsion of its own, if the basis has one.
+    """f_mu and df_mu/dr of every neighbour; vectors become unit vectors; the basis' own repulsion, if it has one.
 
     T_n and their derivatives are summed first and multiplied by the common factor s (r - b)^2 after."""
     return phase(f"""
@@ -172,17 +176,32 @@ for (int t0 = 0; t0 < slots_used; t0 += TILE) {{
 """)
 
 
+def _case(n: int) -> str:
+    """The sums over mu for n radial functions."""
+    text = "const lane b0 = M(k);"
+    text += "for (int u = 0; u < FEW; ++u) { h[u] = M(f0 + u * n_mu) * b0; d[u] = M(g0 + u * n_mu) * b0; }"
+    for mu in range(1, n):
+        text += (
+            f"const lane b{mu} = M(k + {mu});"
+            f"for (int u = 0; u < FEW; ++u) {{ h[u] += M(f0 + u * n_mu + {mu}) * b{mu};"
+            f"d[u] += M(g0 + u * n_mu + {mu}) * b{mu}; }}"
+        )
+    return f"case {n}: {{ {text} }} break;"
+
+
 def gradients() -> str:
     """dV/dr of every pair.
 
     G = sum_pqt (sum_mu f_mu beta) x^p y^q z^t with its three derivatives, and D, the same with df_mu, by Horner's rule
     in z, y and x; the gradient is D u + (grad G - u (u . grad G)) / r with the unit vector u."""
+    cases = "".join(_case(n) for n in range(1, 7))
     return phase(f"""
 const int slots_used = NOTE(0, 0);
-for (int t0 = 0; t0 < slots_used; t0 += TILE) {{
-    lane ux[TILE], uy[TILE], uz[TILE];
-    lane a[TILE], ax[TILE], ay[TILE], az[TILE], ad[TILE];
-    for (int u = 0; u < TILE; ++u) {{
+const int FEW = {FEW};
+for (int t0 = 0; t0 < slots_used; t0 += FEW) {{
+    lane ux[FEW], uy[FEW], uz[FEW];
+    lane a[FEW], ax[FEW], ay[FEW], az[FEW], ad[FEW];
+    for (int u = 0; u < FEW; ++u) {{
         const int at = s_x + {_FIELDS} * (t0 + u);
         ux[u] = M(at); uy[u] = M(at + 1); uz[u] = M(at + 2);
         a[u] = ax[u] = ay[u] = az[u] = ad[u] = lane_zero;
@@ -191,37 +210,41 @@ for (int t0 = 0; t0 < slots_used; t0 += TILE) {{
     int k = s_beta + n_basic;
     const int f0 = s_f + t0 * n_mu, g0 = s_df + t0 * n_mu;
     for (int p = 0; p < n_p; ++p) {{
-        lane b[TILE], by[TILE], bz[TILE], bd[TILE];
-        for (int u = 0; u < TILE; ++u) b[u] = by[u] = bz[u] = bd[u] = lane_zero;
+        lane b[FEW], by[FEW], bz[FEW], bd[FEW];
+        for (int u = 0; u < FEW; ++u) b[u] = by[u] = bz[u] = bd[u] = lane_zero;
         for (int q = *--qs; q > 0; --q) {{
-            lane c[TILE], cz[TILE], cd[TILE];
-            for (int u = 0; u < TILE; ++u) c[u] = cz[u] = cd[u] = lane_zero;
+            lane c[FEW], cz[FEW], cd[FEW];
+            for (int u = 0; u < FEW; ++u) c[u] = cz[u] = cd[u] = lane_zero;
             for (int e = *--ts; e > 0; --e) {{
-                lane h[TILE], d[TILE];
-                for (int u = 0; u < TILE; ++u) h[u] = d[u] = lane_zero;
+                lane h[FEW], d[FEW];
                 const int n = *--mus;
                 k -= n;
-                for (int mu = 0; mu < n; ++mu) {{
-                    const lane beta = M(k + mu);
-                    for (int u = 0; u < TILE; ++u) {{
-                        h[u] += M(f0 + u * n_mu + mu) * beta;
-                        d[u] += M(g0 + u * n_mu + mu) * beta;
+                switch (n) {{
+                {cases}
+                default:
+                    for (int u = 0; u < FEW; ++u) h[u] = d[u] = lane_zero;
+                    for (int mu = 0; mu < n; ++mu) {{
+                        const lane beta = M(k + mu);
+                        for (int u = 0; u < FEW; ++u) {{
+                            h[u] += M(f0 + u * n_mu + mu) * beta;
+                            d[u] += M(g0 + u * n_mu + mu) * beta;
+                        }}
                     }}
                 }}
-                for (int u = 0; u < TILE; ++u) {{
+                for (int u = 0; u < FEW; ++u) {{
                     cz[u] = cz[u] * uz[u] + c[u];
                     c[u] = c[u] * uz[u] + h[u];
                     cd[u] = cd[u] * uz[u] + d[u];
                 }}
             }}
-            for (int u = 0; u < TILE; ++u) {{
+            for (int u = 0; u < FEW; ++u) {{
                 by[u] = by[u] * uy[u] + b[u];
                 b[u] = b[u] * uy[u] + c[u];
                 bz[u] = bz[u] * uy[u] + cz[u];
                 bd[u] = bd[u] * uy[u] + cd[u];
             }}
         }}
-        for (int u = 0; u < TILE; ++u) {{
+        for (int u = 0; u < FEW; ++u) {{
             ax[u] = ax[u] * ux[u] + a[u];
             a[u] = a[u] * ux[u] + b[u];
             ay[u] = ay[u] * ux[u] + by[u];
@@ -229,7 +252,7 @@ for (int t0 = 0; t0 < slots_used; t0 += TILE) {{
             ad[u] = ad[u] * ux[u] + bd[u];
         }}
     }}
-    for (int u = 0; u < TILE; ++u) {{
+    for (int u = 0; u < FEW; ++u) {{
         const lane ri = M(s_x + {_FIELDS} * (t0 + u) + 3);
         lane along = ad[u];
         if (repulsive) along += M(s_push + t0 + u);

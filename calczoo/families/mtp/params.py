@@ -58,7 +58,7 @@ class Moments:
         if nb == 0 or nb > m:
             raise OptionError(f"{nb} basic moments of {m} moments; needed are at least one, and not more than all")
         if m > nb + len(self.times):  # also: no memory is taken for a number that stands in a header
-            raise OptionError(f"{m} moments, but {nb} basic ones and {len(self.times)} products make {nb + len(self.times)}")
+            raise OptionError(f"{m} moments, but only {nb} basic ones and {len(self.times)} products make any")
         if (self.basic < 0).any():
             raise OptionError("a basic moment has a negative index or power")
         if len(self.scalars) == 0 or (self.scalars < 0).any() or (self.scalars >= m).any():

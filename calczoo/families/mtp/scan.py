@@ -85,7 +85,7 @@ class Fields:
                 self.fail(name, f"{name} has {len(v[name])} entries", f"{v[count]}, as {count} says")
         basic, times, count = v["alpha_index_basic"], v["alpha_index_times"], v["alpha_moments_count"]
         if count > len(basic) + len(times):
-            what = f"alpha_moments_count is {count}, but the lists make at most {len(basic) + len(times)} moments"
+            what = f"{count} moments, but the lists make at most {len(basic) + len(times)} moments"
             self.fail("alpha_moments_count", what, "the number of moments that are made")
         if len(basic) and (basic.min() < 0 or basic.max() > MAX_RANK):
             what = f"alpha_index_basic has the number {basic[(basic < 0) | (basic > MAX_RANK)][0]}"

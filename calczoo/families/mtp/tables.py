@@ -1,7 +1,7 @@
 """Tables of the fast algorithm: basic moments in the order of a nested polynomial, and the tree of products in CSR.
 
-Basic moments are numbered anew, by powers p, then q, then t, then mu = 0 ... n(p, q, t) - 1, so that a loop over p, q, t
-multiplies one running monomial by x, y or z at a time and the moments of one monomial are neighbours in memory. A mu
+Basic moments are numbered anew, by powers p, then q, then t, then mu = 0 ... n(p, q, t) - 1, so that a loop over p, q,
+t multiplies one running monomial by x, y or z at a time, and the moments of one monomial are neighbours in memory. A mu
 that the file leaves out below the largest one of its monomial gets a moment of its own, which nothing reads.
 
 The other moments fall into two classes. Inner moments are read by products; each is a row of (i, j, mult). Outer ones
@@ -44,9 +44,9 @@ class Products:
     equally many products side by side; where moments are read (inner_ij, back, form, form_j, outer_ij) the number is
     times the lanes.
 
-    inner, inner_ij, inner_mult: CSR over inner moments. back, back_mult: the same products for the adjoint, as one stream
-    of integers and one of factors: see `_back`. form (F, 2), form_j, form_s: rows of the symmetric form s, see `_form`;
-    weights (all moments,): w_k of those that are basis functions themselves.
+    inner, inner_ij, inner_mult: CSR over inner moments. back, back_mult: the same products for the adjoint, as one
+    stream of integers and one of factors: see `_back`. form (F, 2), form_j, form_s: rows of the symmetric form s, see
+    `_form`; weights (all moments,): w_k of those that are basis functions themselves.
     outer, outer_ij, outer_mult: CSR over basis functions s: their products; own (S,): the moment that is B_s, or -1
     where it is the sum of the products.
     """

@@ -11,6 +11,7 @@ import torch
 
 from ...core.errors import OptionError
 from ...core.threads import thread_count
+from ...fitting.compression import Compression
 from ...fitting.data import Dataset
 from ...fitting.errors import evaluate
 from ...fitting.linear import Block
@@ -18,7 +19,6 @@ from ...registry import ModelRequest, get_family, load_object
 from .design import Design
 from .fit_settings import FitSettings
 from .params import SnapParams
-from .repulsion import Compression
 
 KINDS = ("energy", "forces", "stress")
 COMPRESSION = "compression"

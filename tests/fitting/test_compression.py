@@ -11,7 +11,7 @@ from ase.units import GPa
 from calczoo.core.errors import OptionError
 from calczoo.families.snap.fit import fit
 from calczoo.families.snap.load import build
-from calczoo.families.snap.repulsion import Compression
+from calczoo.fitting.compression import Compression
 from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import evaluate
 from calczoo.registry import ModelRequest

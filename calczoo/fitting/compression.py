@@ -19,8 +19,8 @@ import numpy as np
 from ase import Atoms
 from ase.units import GPa
 
-from ...core.errors import OptionError
-from ...fitting.data import Dataset
+from ..core.errors import OptionError
+from .data import Dataset
 
 FLOOR = 0.05
 """Smallest tolerance, eV per atom."""
