@@ -32,10 +32,20 @@ def as_warp(tensor: torch.Tensor, dtype: Any = None) -> wp.array:
     return wp.from_torch(plain, dtype=dtype, requires_grad=False)
 
 
+class Views(dict):
+    """Warp arrays made from tensors, by name. A copy of their owner, or one sent to another process, makes its own."""
+
+    def __deepcopy__(self, memo: dict) -> Views:
+        return Views()
+
+    def __reduce__(self) -> tuple:
+        return Views, ()
+
+
 def kept(owner: Any, name: str, dtype: Any = None) -> wp.array:
     """`as_warp(owner.name)`, made once and kept with the owner: for lists and tables that outlive a call. (Kept in the
     owner, not in the tensor, which the array refers to: a circle would hold the memory.)"""
-    store = owner.__dict__.setdefault("_warp_views", {})
+    store = owner.__dict__.setdefault("_warp_views", Views())
     if (name, dtype) not in store:
         store[name, dtype] = as_warp(getattr(owner, name), dtype)
     return store[name, dtype]

@@ -24,11 +24,8 @@ from ...core.model import TorchModel
 from ...core.pairs import Pairs
 from ...core.system import System
 from ...core.units import QQR2E
+from ...core.universal import POWER, RADIUS, C, D
 from .params import ZblParams
-
-C = np.array([0.02817, 0.28022, 0.50986, 0.18175])
-D = np.array([0.20162, 0.40290, 0.94229, 3.19980])
-RADIUS, POWER = 0.46850, 0.23
 
 COLUMNS = 11
 """A row of coefficients: c_k Z Z e^2 (4), d_k / a (4), A/3, B/4, C. All zero where a pair has no ZBL term."""

@@ -11,7 +11,6 @@ Source of the model: Shapeev, Multiscale Model. Simul. 14, 1153 (2016), doi:10.1
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,7 +22,8 @@ from ase import Atoms
 from ...core.card import Card
 from ...core.errors import DataError, OptionError
 from ...core.threads import thread_count
-from ...files.text import sha256, write_atomic
+from ...files.cards import write_card
+from ...files.text import sha256
 from ...fitting.data import Dataset, as_dataset
 from ...fitting.errors import ErrorTable, compare, evaluate
 from ...fitting.report import FitResult, Progress
@@ -115,6 +115,5 @@ def write_model(params: MtpParams, stem: Path) -> list[Path]:
     stem = stem.with_suffix("") if stem.suffix == ".mtp" else stem
     path = write_mtp(params, stem.with_name(stem.name + ".mtp"))
     card: Card = replace(params.card(), files={path.name: sha256(path)})
-    text = json.dumps({"format": "calczoo-card/1", **card.to_dict()}, indent=1, ensure_ascii=False) + "\n"
     note = write_note(params, stem, [path])
-    return [path, write_atomic(stem.with_name(stem.name + ".json"), text), note]
+    return [path, write_card(card, stem.with_name(stem.name + ".json")), note]

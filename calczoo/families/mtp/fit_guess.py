@@ -22,6 +22,7 @@ from ase import Atoms
 from ...core.errors import OptionError
 from ...core.pairs import find_pairs
 from ...core.system import System
+from ...core.universal import universal_repulsion
 from ...fitting.data import Dataset
 
 GROUP = "guess"
@@ -32,15 +33,6 @@ TOLERANCE, FLOOR = 0.33, 1.0
 
 Guess = tuple[Atoms, float, float]
 """Structure, energy in eV, tolerance in eV."""
-
-_C = (0.18175, 0.50986, 0.28022, 0.02817)
-_B = (3.1998, 0.94229, 0.4029, 0.20162)
-
-
-def universal_repulsion(z1: float, z2: float, r: np.ndarray | float) -> np.ndarray:
-    """phi in eV; r in A."""
-    x = np.asarray(r) * (z1**0.23 + z2**0.23) / 0.46850
-    return 14.399645 * z1 * z2 / np.asarray(r) * sum(c * np.exp(-b * x) for c, b in zip(_C, _B, strict=True))
 
 
 def guesses(

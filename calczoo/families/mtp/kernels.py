@@ -19,7 +19,7 @@ from ...core.pairs import Pairs
 from ...core.system import System
 from ...core.threads import split
 from ...core.warp_base import FAST, make_kernel
-from ...core.warp_model import WP_DTYPE, WP_VEC3, WarpModel, as_warp, kept, wants_gradients
+from ...core.warp_model import WP_DTYPE, WP_VEC3, Views, WarpModel, as_warp, kept, wants_gradients
 from . import native, native_pairs, native_tree
 from .grade import Grader, grade_outputs
 from .params import MtpParams
@@ -149,8 +149,8 @@ class MtpWarp(WarpModel):
             self.vec3(pairs.shift_vectors(system)),
             as_warp(self._species_of[system.numbers]),
             as_warp(energies),
-            self._tables.no_vectors if g is None else self.vec3(g),
-            self._tables.no_numbers if out is None else as_warp(out.view(-1)),
+            kept(self._tables, "no_vectors", WP_VEC3[self.dtype]) if g is None else self.vec3(g),
+            kept(self._tables, "no_numbers") if out is None else as_warp(out.view(-1)),
             as_warp(shortest),
         ]
         self._launch(args, stop - first, scratch_size, slot_size)
@@ -232,9 +232,9 @@ class _Tables:
             "repulsive": repulsive,
         }
         self.microseconds = 0.5 + 0.5e-3 * len(tree.inner_ij) + 0.005 * poly.count
-        self.no_numbers = as_warp(torch.empty(0, dtype=dtype, device=device))
-        self.no_vectors = as_warp(torch.empty((0, 3), dtype=dtype, device=device), WP_VEC3[dtype])
-        self._offsets: dict[tuple, tuple[wp.array, int, int]] = {}
+        self.no_numbers = torch.empty(0, dtype=dtype, device=device)
+        self.no_vectors = torch.empty((0, 3), dtype=dtype, device=device)
+        self._offsets: dict[tuple, tuple[wp.array, int, int]] = Views()
         self.integers = self._join(integers, np.int32).to(device)
         self.reals = self._join(reals, np.float64).to(device=device, dtype=dtype)
 

@@ -3,7 +3,6 @@ and from those to a model."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from ...core.card import Card
 from ...core.errors import DataError, OptionError, PotentialFileError, SpecError
 from ...core.model import Model
 from ...core.threads import thread_count
+from ...files.cards import is_card, read_card
 from ...files.compressed import bare_name
 from ...files.text import find_file, sha256
 from ...registry import ModelRequest
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 MODELS = Path(__file__).parent / "models"
-CARD_FORMAT = '"format": "calczoo-card/1"'
 MODES = ("neighbourhood", "configuration")
 _EXPECTED = "a bundled name, or a trained potential .mtp (MLIP-2) or .almtp (MLIP-3)"
 _ACTIVE: dict[tuple, ActiveSet] = {}
@@ -97,32 +96,15 @@ def _reader(path: Path) -> Callable[[Path, tuple[str, ...] | None], MtpParams]:
 # -- cards ---------------------------------------------------------------------------------------------------
 
 
-def is_card(path: Path) -> bool:
-    """True for a file that says it is a card, as a fit writes beside its parameters."""
-    try:
-        return CARD_FORMAT in path.read_text(encoding="utf-8")[:200]
-    except (OSError, ValueError):
-        return False  # absent, or not text: then it is no card
-
-
-def _read_card(path: Path) -> Card:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        told.pop("format", None)
-        return Card.from_dict(told)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise PotentialFileError(path, None, f"is no card ({error})", "a JSON card beside the parameters") from error
-
-
 def card_elements(path: Path) -> tuple[str, ...]:
     """The order of the elements that the card tells."""
-    return tuple(_read_card(path).elements)
+    return tuple(read_card(path).elements)
 
 
 def with_card(params: MtpParams, path: Path, name: str = "") -> MtpParams:
     """The facts of a card file take the place of those read from the parameter file; elements, cutoff, outputs and
     checksums stay those of the file."""
-    card, own = _read_card(path), params.card()
+    card, own = read_card(path), params.card()
     drop = ("name", "family", "elements", "cutoff", "outputs", "files", "extra")
     facts: dict[str, Any] = {k: getattr(card, k) for k in Card.__dataclass_fields__ if k not in drop}
     facts["files"] = own.files

@@ -12,7 +12,6 @@ Source of the method: Thompson et al., J. Comput. Phys. 285, 316 (2015), doi:10.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,8 @@ from ase import Atoms
 
 from ...core.card import Card
 from ...core.errors import DataError
-from ...files.text import sha256, write_atomic
+from ...files.cards import write_card
+from ...files.text import sha256
 from ...fitting.data import Dataset, as_dataset
 from ...fitting.errors import compare, evaluate
 from ...fitting.linear import Solver
@@ -114,5 +114,4 @@ def write_model(params: SnapParams, zbl: Any, card: Card, stem: Path) -> list[Pa
     facts = {"citation": card.citation}
     paths = write_snap(replace(params, facts=facts), stem, zbl)
     whole = replace(card, files={p.name: sha256(p) for p in paths})
-    text = json.dumps({"format": "calczoo-card/1", **whole.to_dict()}, indent=1, ensure_ascii=False) + "\n"
-    return [*paths, write_atomic(stem.with_name(stem.name + ".json"), text)]
+    return [*paths, write_card(whole, stem.with_name(stem.name + ".json"))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ...core.card import Card
 from ...core.errors import OptionError, PotentialFileError, SpecError
 from ...core.model import Model
 from ...core.threads import thread_count
+from ...files.cards import is_card, read_card
 from ...files.text import find_file
 from ...registry import Composite, ModelRequest
 from . import DEFAULTS, FAMILY
@@ -20,7 +20,6 @@ from .include import read_include
 from .params import SnapParams
 
 MODELS = Path(__file__).parent / "models"
-CARD_FORMAT = '"format": "calczoo-card/1"'
 _EXPECTED = "a bundled name, a folder, or a file .snapcoeff, .snapparam, .snap, .mliap, .mliap.model, .mliap.descriptor"
 
 
@@ -49,23 +48,10 @@ def read_bundled(name: str) -> SnapParams | Composite:
     return with_card(read_include(MODELS / f"{stem}.snap", None), MODELS / f"{stem}.json", name)
 
 
-def is_card(path: Path) -> bool:
-    """True for a file that says it is a card, as a fit writes beside its parameters."""
-    try:
-        return CARD_FORMAT in path.read_text(encoding="utf-8")[:200]
-    except (OSError, ValueError):
-        return False  # absent, or not text: then it is no card
-
-
 def with_card(params: SnapParams | Composite, path: Path, name: str = "") -> SnapParams | Composite:
     """The facts of a card file take the place of those read from the parameter files; elements, cutoff, outputs and
     checksums stay those of the files."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        told.pop("format", None)
-        card = Card.from_dict(told)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise PotentialFileError(path, None, f"is no card ({error})", "a JSON card beside the parameters") from error
+    card = read_card(path)
     own = params.card() if isinstance(params, SnapParams) else params.card
     card = replace(
         card,
