@@ -7,7 +7,7 @@ FOLDER holds `Mo_train.extxyz.xz`, `Mo_test.extxyz.xz` and so on: the data of Zu
 held out of the training sets; lists among the settings are chosen so by the fit itself. The test sets took no part.
 
 min_dist lies below the shortest distance of the data, between which and min_dist guessed energies make atoms repel;
-below it, the basis RBChebyshev_repuls takes over. So one `.mtp` file holds the whole potential, for MLIP and LAMMPS too.
+below it, the basis RBChebyshev_repuls takes over. So one `.mtp` file holds all, also for MLIP and LAMMPS.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ COMMON: dict[str, Any] = {
     "radial_basis_size": 10,
     "basis": "RBChebyshev_repuls",
     "contacts": 16,
+    "energy_weight": 200.0,
+    "stress_weight": 50.0,
+    "holdouts": 2,
+    "search_atoms": 5000,
+    "search_iterations": 12,
     "starts": 3,
     "iterations": 60,
     "level_of_theory": "PBE (VASP)",
@@ -47,15 +52,14 @@ EQUATION_OF_STATE = {  # A^3 per atom, GPa, B' of the crystal in PBE; only for g
 
 # stresses of a fixed plane-wave basis do not fit its energies, least in the metals with d electrons
 _ENERGIES_FIRST = {"energy_weight": 300.0, "stress_weight": 10.0}
-_STRESS_TOO = {"energy_weight": 200.0, "stress_weight": 50.0}
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "Li": {"max_dist": 5.1, "min_dist": 1.2, **_STRESS_TOO, "energy_weight": 100.0},
-    "Mo": {"max_dist": 5.2, "min_dist": 1.2, **_STRESS_TOO},
-    "Cu": {"max_dist": 3.9, "min_dist": 1.1, **_ENERGIES_FIRST},
-    "Ni": {"max_dist": 4.0, "min_dist": 1.1, **_ENERGIES_FIRST},
-    "Si": {"max_dist": 4.7, "min_dist": 1.1, **_STRESS_TOO},
-    "Ge": {"max_dist": 5.1, "min_dist": 1.2, **_STRESS_TOO},
+    "Mo": {"max_dist": 5.2, "min_dist": 1.2},
+    "Cu": {"max_dist": (3.9, 4.8), "min_dist": 1.1, **_ENERGIES_FIRST},
+    "Ni": {"max_dist": (4.0, 4.8), "min_dist": 1.1, **_ENERGIES_FIRST},
+    "Si": {"max_dist": (4.7, 5.4), "min_dist": 1.1},
+    "Ge": {"max_dist": (5.1, 5.7), "min_dist": 1.2},
+    "Li": {"max_dist": (5.1, 5.7), "min_dist": 1.2, "energy_weight": 100.0},
 }
 
 

@@ -30,7 +30,7 @@ from ...fitting.report import FitResult, Progress
 from ...registry import ModelRequest
 from .fit_search import Keeper
 from .fit_settings import FitSettings, used_settings
-from .fit_train import check_data, choose, fit_key, torch_threads, train
+from .fit_train import check_data, choose, fit_key, torch_threads, train_one
 from .lammps import write_note
 from .load import build
 from .params import MtpParams
@@ -39,7 +39,7 @@ from .text_mtp import write_mtp
 
 
 def fit(
-    train_set: Dataset | Iterable[Atoms],
+    train: Dataset | Iterable[Atoms],
     test: Dataset | Iterable[Atoms] | None = None,
     elements: Sequence[str] | None = None,
     quadratic: bool = False,
@@ -53,7 +53,7 @@ def fit(
     if quadratic:
         raise OptionError("quadratic is an option of SNAP; a moment tensor potential has its level instead")
     settings = FitSettings.of(options)
-    data = as_dataset(train_set, "training set")
+    data = as_dataset(train, "training set")
     held = None if test is None else as_dataset(test, "test set")
     check_data(data)
     symbols = tuple(elements or data.elements)
@@ -65,16 +65,15 @@ def fit(
     with torch_threads(thread_count(settings.threads)):
         chosen, tried = choose(data, symbols, settings, keeper, lambda what, done: tell(what, 0.4 * done))
         begin = 0.4 if tried else 0.0
-        found, problem, _ = train(
+        found = train_one(
             data, symbols, chosen, keeper, "fit", lambda what, done: tell(what, begin + (0.95 - begin) * done)
         )
-        del problem
     tell("errors", 0.95)
-    errors = {"train": _errors(found.params, data, settings)}
+    errors = {"train": _errors(found, data, settings)}
     if held is not None:
-        errors["test"] = _errors(found.params, held, settings)
-    used = used_settings(replace(chosen, min_dist=found.params.min_dist))
-    params = replace(found.params, facts=_facts(found.params, chosen, data, errors, used, tried))
+        errors["test"] = _errors(found, held, settings)
+    used = used_settings(replace(chosen, min_dist=found.min_dist))
+    params = replace(found, facts=_facts(found, chosen, data, errors, used, tried))
     tell("done", 1.0)
     return FitResult(params, params.card(), errors, used, lambda stem: write_model(params, stem))
 

@@ -72,6 +72,8 @@ def contacts(data: Dataset, count: int, low: float, seed: int) -> list[Guess]:
                 continue
             copy = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
             copy.positions[i] += step[:3] * (1.0 - d / d0)
+            if _shortest(copy, 2.0 * low)[2] < low:  # of another pair
+                continue
             growth = float(universal_repulsion(z1, z2, d) - universal_repulsion(z1, z2, d0))
             out.append((copy, float(data.energies[k]) + growth, TOLERANCE * growth + FLOOR))
     return out

@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ...fitting.data import Dataset
 from ...fitting.report import Progress
 from .fit_frames import Frames
 from .fit_guess import guesses, joined
-from .fit_problem import Linear, Problem
+from .fit_problem import Problem
 from .fit_search import Keeper, State, search, start
 from .fit_settings import SCANNED, UNUSED, FitSettings, shape_of, single, values_of, with_distances
 from .params import MtpParams
@@ -28,14 +28,6 @@ from .tangent import make_tangents
 
 SCORE = {"energy": 1.0, "forces": 1.0}
 """Default weights of the logarithms of the held-out errors."""
-
-
-@dataclass
-class Trained:
-    """A finished search: the potential's shape with all coefficients, and its linear ones as the problem has them."""
-
-    params: MtpParams
-    objective: float
 
 
 def check_data(data: Dataset) -> None:
@@ -76,32 +68,31 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def make_problem(
-    data: Dataset, symbols: tuple[str, ...], s: FitSettings, low: float = 0.0
-) -> tuple[Problem, MtpParams]:
-    """The least-squares problem of a data set, with guesses; low: shortest distance where min_dist is to be chosen."""
-    bare = Frames.of(data, symbols, float(s.max_dist)) if low == 0.0 and s.min_dist is None else None  # type: ignore[arg-type]
-    shortest = bare.shortest if bare is not None else low
-    shape = shape_of(symbols, s, shortest if np.isfinite(shortest) and shortest > 0 else 0.5 * float(s.max_dist))  # type: ignore[arg-type]
+def make_problem(data: Dataset, symbols: tuple[str, ...], s: FitSettings) -> tuple[Problem, MtpParams]:
+    """The least-squares problem of a data set, guesses included, and the shape of the potential (zero coefficients)."""
+    cutoff = float(s.max_dist)  # type: ignore[arg-type]
+    frames = Frames.of(data, symbols, cutoff)
+    shortest = frames.shortest if np.isfinite(frames.shortest) else 0.5 * cutoff
+    shape = shape_of(symbols, s, shortest)
     made = guesses(data, s.compression, s.contacts, shape.min_dist, s.seed)
-    frames = bare if bare is not None and not made else Frames.of(joined(data, made), symbols, shape.max_dist)
-    if shape.basis.endswith("_repuls") and frames.shortest < shape.min_dist:
-        shape_of(symbols, replace(s, min_dist=shape.min_dist), frames.shortest)  # tells that min_dist is too large
-    weights = row_weights(frames, s, [t for _, _, t in made])
-    sizes = frames.sizes
-    wanted = np.array([bool((np.delete(w, 3 * n) > 0).any()) for w, n in zip(weights, sizes, strict=True)])
+    if made:
+        frames = Frames.of(joined(data, made), symbols, cutoff)
+    weights = row_weights(frames, s, [tolerance for _, _, tolerance in made])
+    energy_at = 3 * frames.sizes
+    wanted = np.array([bool((np.delete(w, at) > 0).any()) for w, at in zip(weights, energy_at, strict=True)])
     tangents = make_tangents(shape, frames, thread_count(s.threads), wanted, device_of(s.device))
-    return Problem(frames, tangents, weights, float(s.ridge), int(s.memory * 2**30)), shape  # type: ignore[arg-type]
+    keep = int(s.memory * 2**30)
+    return Problem(frames, tangents, weights, float(s.ridge), keep), shape  # type: ignore[arg-type]
 
 
-def train(
+def train_one(
     data: Dataset,
     symbols: tuple[str, ...],
     s: FitSettings,
     keeper: Keeper,
     stage: str,
     tell: Callable[[str, float], None],
-) -> tuple[Trained, Problem, Linear]:
+) -> MtpParams:
     """Starts on a sample, then the search on all data from the best of them."""
     problem, shape = make_problem(data, symbols, s)
     s = replace(s, min_dist=shape.min_dist)
@@ -135,8 +126,7 @@ def train(
     linear = search(problem, state, s.iterations, s.tolerance, told_all)
     keeper.write()
     species, weights = problem.species_and_weights(linear)
-    params = replace(shape, radial=state.radial, species=species, weights=weights)
-    return Trained(params, linear.objective), problem, linear
+    return replace(shape, radial=state.radial, species=species, weights=weights)
 
 
 # -- choice of settings --------------------------------------------------------------------------------------
@@ -161,8 +151,8 @@ def choose(
             done = (k + f / len(folds)) / len(settings)
             tell(f"choice {k + 1} of {len(settings)}", done)
             rest = sorted(set(range(len(sample))) - set(held))
-            found = train(sample.subset(rest), symbols, quick, keeper, f"try {k} {f}", lambda *_: None)[0]
-            for kind, values in held_out(sample.subset(held), symbols, quick, found.params).items():
+            found = train_one(sample.subset(rest), symbols, quick, keeper, f"try {k} {f}", lambda *_: None)
+            for kind, values in held_out(sample.subset(held), symbols, quick, found).items():
                 squares.setdefault(kind, []).append(values)
         rms = {kind: float(np.sqrt(np.mean(v))) for kind, v in squares.items()}
         importance: Mapping[str, float] = s.score or SCORE
@@ -189,8 +179,6 @@ def held_out(data: Dataset, symbols: tuple[str, ...], s: FitSettings, params: Mt
 
 def fit_key(data: Dataset, symbols: tuple[str, ...], s: FitSettings) -> str:
     """What a state on disk belongs to: data, elements and the settings that change the result."""
-    from dataclasses import asdict
-
     told = {k: v for k, v in asdict(s).items() if k not in UNUSED}
     text = json.dumps([data.sha256, len(data), symbols, told], default=list, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

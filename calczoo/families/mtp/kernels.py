@@ -231,6 +231,9 @@ class _Tables:
             "clamped": clamped,
             "repulsive": repulsive,
         }
+        n_pairs = len(tree.back) - 3 * tree.n_runs - len(tree.back_mult)
+        self.product_operations = 3 * len(tree.inner_ij) + 2 * len(tree.form_j) + 2 * len(tree.back_mult) + 4 * n_pairs
+        """Of one atom: products and their adjoint."""
         self.microseconds = 0.5 + 0.5e-3 * len(tree.inner_ij) + 0.005 * poly.count
         self.no_numbers = torch.empty(0, dtype=dtype, device=device)
         self.no_vectors = torch.empty((0, 3), dtype=dtype, device=device)

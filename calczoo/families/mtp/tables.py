@@ -45,8 +45,8 @@ class Products:
     times the lanes.
 
     inner, inner_ij, inner_mult: CSR over inner moments. back, back_mult: the same products for the adjoint, as one
-    stream of integers and one of factors: see `_back`. form (F, 2), form_j, form_s: rows of the symmetric form s, see
-    `_form`; weights (all moments,): w_k of those that are basis functions themselves.
+    stream of integers and one of factors, in n_runs runs: see `_back`. form (F, 2), form_j, form_s: rows of the
+    symmetric form s, see `_form`; weights (all moments,): w_k of those that are basis functions themselves.
     outer, outer_ij, outer_mult: CSR over basis functions s: their products; own (S,): the moment that is B_s, or -1
     where it is the sum of the products.
     """
@@ -58,6 +58,7 @@ class Products:
     inner_mult: np.ndarray
     back: np.ndarray
     back_mult: np.ndarray
+    n_runs: int
     form: np.ndarray
     form_j: np.ndarray
     form_s: np.ndarray
@@ -114,7 +115,9 @@ def products(moments: Moments, poly: Polynomial, weights: np.ndarray, lanes: int
     outer, picks = _outer(moments.scalars, outside, read)
     sorted_inside = inside[order]
     depth = np.concatenate([np.zeros(poly.count, dtype=np.int64), depth[inner]])
-    back, back_mult = _back(number[sorted_inside[:, [0, 1, 3]]], sorted_inside[:, 2].astype(float), depth, lanes)
+    back, back_mult, n_runs = _back(
+        number[sorted_inside[:, [0, 1, 3]]], sorted_inside[:, 2].astype(float), depth, lanes
+    )
     return Products(
         count=count,
         n_inner=len(inner),
@@ -123,6 +126,7 @@ def products(moments: Moments, poly: Polynomial, weights: np.ndarray, lanes: int
         inner_mult=sorted_inside[:, 2].astype(float),
         back=back,
         back_mult=back_mult,
+        n_runs=n_runs,
         form=form[0] * [lanes, 1],
         form_j=form[1] * lanes,
         form_s=form[2],
@@ -158,7 +162,7 @@ def _starts(rows: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))])
 
 
-def _back(ijk: np.ndarray, mult: np.ndarray, depth: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+def _back(ijk: np.ndarray, mult: np.ndarray, depth: np.ndarray, lanes: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Stream of the adjoint: deepest targets first, and each pair of factors once for all its targets.
 
     Runs (i, n, m), each followed by n pairs j, each followed by its m targets k. With t the sum of mult beta_k over the
@@ -166,7 +170,7 @@ def _back(ijk: np.ndarray, mult: np.ndarray, depth: np.ndarray, lanes: int) -> t
     by side, because a processor foresees the end of such loops only.
     """
     if not len(ijk):
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
+        return np.zeros(0, dtype=np.int64), np.zeros(0), 0
     count, high, low, k = len(depth), ijk[:, :2].max(axis=1), ijk[:, :2].min(axis=1), ijk[:, 2]
     shallow = depth.max() - depth[k]
     _, pair, size = np.unique((shallow * count + high) * count + low, return_inverse=True, return_counts=True)
@@ -183,7 +187,7 @@ def _back(ijk: np.ndarray, mult: np.ndarray, depth: np.ndarray, lanes: int) -> t
     stream[place[new_pair] - 1] = low[order][new_pair] * lanes
     for offset, values in ((4, high * lanes), (3, pairs), (2, targets)):
         stream[place[new_run] - offset] = values[order][new_run]
-    return stream, mult[order]
+    return stream, mult[order], int(new_run.sum())
 
 
 def _form(ij: np.ndarray, c: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
