@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core.errors import DataError, OptionError
+from .core.errors import DataError, OptionError, PotentialFileError
 from .family import Converted, Family, ModelRequest, Selected
 from .files.compressed import bare_name
 
@@ -52,8 +52,10 @@ def read_frames(path: str | os.PathLike, elements: Sequence[str] | Mapping[int, 
     if not file.is_file():
         raise DataError(f"{file} is {'a folder' if file.is_dir() else 'not there'}; expected a file of structures")
     if (family := data_family(file)) is not None:
-        known = elements if elements is None or isinstance(elements, Mapping) else tuple(elements)
-        frames = load_object(family.read_frames)(file, known)
+        try:
+            frames = load_object(family.read_frames)(file, _types(elements))
+        except PotentialFileError as error:  # nothing is wrong with a potential
+            raise DataError(str(error)) from error
     else:
         import ase.io
 
@@ -70,31 +72,53 @@ def check_target(path: str | os.PathLike) -> Path:
     """A file of structures that can be written; OptionError, so that it is found before the work."""
     file = Path(path).expanduser()
     own = sorted({s for f in _families() for s in f.data_suffixes})
-    if not _inner(file).endswith((".extxyz", ".xyz", ".traj", *own)) or _inner(file) != file.name.lower():
+    packed = _inner(file) != file.name.lower() and data_family(file) is None
+    if not _inner(file).endswith((".extxyz", ".xyz", ".traj", *own)) or packed:
         raise OptionError(f"{file} cannot be written; name an .extxyz, .xyz, .traj or {', '.join(own)} file")
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise OptionError(f"{file} cannot be written: name a file in a folder that exists")
     return file
 
 
-def write_frames(frames: Sequence[Atoms], path: str | os.PathLike, elements: Sequence[str] | None = None) -> Path:
-    """Write structures with their attached results; elements: order of the types in files that name no elements."""
+def write_frames(
+    frames: Sequence[Atoms], path: str | os.PathLike, elements: Sequence[str] | Mapping[int, str] | None = None
+) -> Path:
+    """Write structures with their attached results; elements: order of the types in files that name no elements, or
+    {type: symbol}. A file that exists is replaced once the new one is whole."""
     from .registry import load_object
 
     file = check_target(path)
     if (family := data_family(file)) is not None:
-        order = tuple(elements) if elements is not None else elements_of(frames)
+        order = elements_of(frames) if elements is None else _types(elements)
         load_object(family.write_frames)(list(frames), file, order)
     else:
         import ase.io
 
-        ase.io.write(str(file), list(frames), format="traj" if file.suffix == ".traj" else "extxyz")
+        part = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            ase.io.write(str(part), list(frames), format="traj" if file.suffix == ".traj" else "extxyz")
+            os.replace(part, file)
+        finally:
+            part.unlink(missing_ok=True)
     return file
+
+
+def _types(elements: Sequence[str] | Mapping[int, str] | None) -> tuple[str, ...] | Mapping[int, str] | None:
+    return elements if elements is None or isinstance(elements, Mapping) else tuple(elements)
 
 
 def elements_of(frames: Sequence[Atoms]) -> tuple[str, ...]:
     """Symbols in the order in which they first appear."""
     return tuple(dict.fromkeys(s for atoms in frames for s in atoms.get_chemical_symbols()))
+
+
+def types_of(request: ModelRequest) -> dict[int, str]:
+    """{type: symbol}: how files that name no elements number the atoms of a potential. Raises what reading it does."""
+    from .registry import card_of, read_params
+
+    card = card_of(read_params(replace(request, options={})))  # no option changes the types
+    labels = card.extra.get("type_labels", {})
+    return {int(labels.get(symbol, k)): symbol for k, symbol in enumerate(card.elements)}
 
 
 def convert(
@@ -150,7 +174,8 @@ def select(
     progress: Progress | None = None,
 ) -> Selected:
     """The candidates that a potential needs for its training set: each extrapolates from the training set and from
-    those chosen before it by more than `threshold`. training: where the potential's file holds no active set.
+    those chosen before it by more than `threshold`. training: where the potential's file holds no active set, instead
+    of an option of that name.
 
     Raises OptionError for a family without extrapolation grades.
     """
@@ -168,7 +193,6 @@ def select(
         )
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise OptionError(f"limit is {limit!r}; it must be a positive number of structures")
-    options = {k: v for k, v in request.options.items() if k != "training"}
-    return load_object(family.select)(
-        replace(request, options=options), list(candidates), training, float(threshold), limit, progress
-    )
+    if training is not None and "training" in request.options:
+        raise OptionError("the training set is given twice, as training and as an option of the model; leave one out")
+    return load_object(family.select)(request, list(candidates), training, float(threshold), limit, progress)

@@ -139,7 +139,7 @@ def _without(calc: Any) -> str:
     name = card.name if card is not None else type(calc).__name__
     return (
         f"{name} gives no extrapolation grade; for a moment tensor potential use an .almtp file with an active set, or "
-        'get_calculator("mtp", ..., training="train.cfg")'
+        'get_calculator("mtp", ..., training="train.cfg"), on the command line --option training=train.cfg'
     )
 
 

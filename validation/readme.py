@@ -20,6 +20,7 @@ RESULTS = ROOT / "validation" / "results"
 
 FIGURES = {
     "speed": ("Speed", "python validation/benchmarks/speed.py --write"),
+    "speed_mtp": ("Speed of moment tensor potentials", "python validation/benchmarks/speed_mtp.py --write"),
     "verification": ("Verification", "python validation/benchmarks/verification.py"),
     "harness": ("Validation beside matcalc", "python validation/benchmarks/harness.py --write"),
     "anchors": ("Published numbers", "python validation/benchmarks/anchors.py --write"),

@@ -49,18 +49,21 @@ def command(
     json: Json = False,
 ) -> int:
     """Choose the structures that extrapolate (D-optimality), each from the training set and those chosen before it."""
-    from calczoo.exchange import check_target, read_frames, select, write_frames
-    from calczoo.registry import requests
+    from calczoo.exchange import check_target, read_frames, select, types_of, write_frames
+    from calczoo.registry import get_family, requests
 
-    check_target(out)
+    out = check_target(out)
+    if any(out.exists() and p.exists() and out.samefile(p) for p in (*candidates, *([training] if training else ()))):
+        raise OptionError(f"{out} is a file that is read, and would be lost; name another one with --out")
     files: Any = None if not model else model[0] if len(model) == 1 else model
     common = {"device": device, "dtype": dtype, "backend": backend, "threads": threads}
     terms = requests(spec, files, elements, common, parse_options(option))
     if len(terms) > 1 or terms[0][0] != 1.0:
         raise OptionError(f"'{spec}' is a sum; grades belong to a single potential: name that one")
     request = terms[0][1]
-    frames = [atoms for path in candidates for atoms in read_frames(path, request.elements)]
-    known = None if training is None else read_frames(training, request.elements)
+    types = types_of(request) if get_family(request.family).select else request.elements
+    frames = [atoms for path in candidates for atoms in read_frames(path, types)]
+    known = None if training is None else read_frames(training, types)
     with Progress("select") as progress:
         chosen = select(
             request, frames, known, threshold, limit,
@@ -68,7 +71,7 @@ def command(
         )  # fmt: skip
     picked = [frames[k] for k in chosen.indices]
     if picked:
-        write_frames(picked, out, request.elements)
+        write_frames(picked, out, types)
     data = {
         "candidates": len(frames), "selected": list(chosen.indices), "grades": list(chosen.grades),
         "covered": chosen.covered, "written": str(out) if picked else None, "notes": list(chosen.notes),

@@ -13,6 +13,7 @@ from ase.io import read, write
 
 from calczoo import get_calculator
 from calczoo.cli import execute
+from calczoo.core.errors import DataError
 from calczoo.exchange import read_frames, write_frames
 from calczoo.families.mtp.load import read_file
 from data import ROOT, shared
@@ -119,6 +120,33 @@ def test_order_of_the_types(cli, tmp_path):
     assert back.get_chemical_symbols() == ["Cl", "Na"]
 
 
+def test_data_are_packed_by_their_name(cli, tmp_path):
+    packed = tmp_path / "a.cfg.xz"
+    assert cli("convert", shared(TRAIN), packed, "-e", "Cu")[0] == 0
+    assert packed.read_bytes()[:4] == b"\xfd7zX" and len(read_frames(packed, ["Cu"])) == 10
+
+
+@pytest.mark.parametrize("name", ["old.extxyz", "old.traj", "old.cfg"])
+def test_a_file_survives_when_its_replacement_cannot_be_written(tmp_path, name):
+    file, good = tmp_path / name, crystal()
+    write_frames([good], file, ["Cu"])
+    before = file.read_bytes()
+    with pytest.raises((DataError, ValueError, AttributeError)):
+        write_frames([good, "no structure"], file, ["Cu"])
+    assert file.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_damaged_data_are_no_fault_of_the_model(cli, tmp_path):
+    """Exit code 1 as for any other data, not 3."""
+    (tmp_path / "cut.cfg").write_text(shared(TRAIN).read_text()[:3000])
+    for words in (
+        ["convert", tmp_path / "cut.cfg", tmp_path / "b.extxyz"],
+        ["fit", "mtp", "--train", tmp_path / "cut.cfg"],
+    ):
+        code, _, err = cli(*words, "-e", "Cu")
+        assert code == 1 and err.startswith("DataError: ") and "cut.cfg, line 56: configuration 3" in err
+
+
 WRONG = {
     "no such source": (["absent.mtp", "b.almtp"], 3, "absent.mtp.*does not exist"),
     "no such data": (["absent.cfg", "b.extxyz"], 1, "absent.cfg is not there"),
@@ -203,7 +231,52 @@ def test_nothing_to_select(cli, tmp_path):
     assert not (tmp_path / "none.cfg").exists()
 
 
+@pytest.mark.parametrize("flag", ["--from", "--training"])
+def test_select_does_not_write_over_what_it_reads(cli, tmp_path, trajectory, flag):
+    known = tmp_path / "known.extxyz"
+    write_frames(read_frames(shared(TRAIN), ["Cu"]), known)
+    files = {"--from": trajectory, "--training": known}
+    before = files[flag].read_bytes()
+    words = [str(w) for pair in files.items() for w in pair]
+    code, _, err = cli("select", f"mtp:{shared(CU8)}", "-e", "Cu", *words, "--out", files[flag])
+    assert code == 1 and f"{files[flag]} is a file that is read, and would be lost" in err
+    assert files[flag].read_bytes() == before
+
+
+def test_a_training_set_among_the_options_is_used(cli, tmp_path, trajectory):
+    """Not the active set of the file, and not nothing."""
+    command = ["select", f"mtp:{shared(CU8)}", "-e", "Cu", "--from", trajectory, "--out", tmp_path / "s.cfg", "--json"]
+    one = as_json(cli(*command, "--training", shared(TRAIN)))
+    other = as_json(cli(*command, "-o", f"training={shared(TRAIN)}"))
+    assert one["selected"] == other["selected"] and one["grades"] == other["grades"]
+    code, _, err = cli(*command, "--training", shared(TRAIN), "-o", f"training={shared(TRAIN)}")
+    assert code == 1 and "given twice" in err
+
+
+@pytest.mark.parametrize("given", [(), ("-e", "Ni,Al,Co")])
+def test_selected_structures_have_the_types_of_the_potential(cli, tmp_path, given):
+    """The card beside a potential names the order of its types, whatever order elements have elsewhere."""
+    from calczoo.files.cards import write_card
+
+    (tmp_path / "m.mtp").write_bytes(shared(f"{FOLDER}/motep_tests/multi/10/pot.mtp").read_bytes())
+    frames = read_frames(shared(f"{FOLDER}/motep_tests/multi/training.cfg.xz"), ["Al", "Ni", "Co"])
+    params = read_file(tmp_path / "m.mtp", ["Al", "Ni", "Co"])
+    write_card(params.card(), tmp_path / "m.json")
+    order = [a[::-1] for a in frames[40:44]]  # cobalt comes first in these
+    assert order[0].get_chemical_symbols()[0] == "Co"
+    write_frames(order, tmp_path / "cand.extxyz")
+    write_frames(order, tmp_path / "cand.cfg", ["Al", "Ni", "Co"])
+    write_frames(frames[:20], tmp_path / "known.cfg", ["Al", "Ni", "Co"])
+    command = ["select", f"mtp:{tmp_path / 'm.mtp'}", *given, "--training", tmp_path / "known.cfg"]
+    for name in ("cand.extxyz", "cand.cfg"):
+        data = as_json(cli(*command, "--from", tmp_path / name, "--out", tmp_path / "sel.cfg", "--json"))
+        assert data["selected"]
+        for k, atoms in zip(data["selected"], read_frames(tmp_path / "sel.cfg", ["Al", "Ni", "Co"]), strict=True):
+            assert atoms.get_chemical_symbols() == order[k].get_chemical_symbols()
+
+
 WRONG_SELECTIONS = {
+    "grades off": ([f"mtp:{ALMTP}", "-e", "Cu", "-o", "grade=off"], 1, "grade is off, but structures are selected by"),
     "no active set": (
         [f"mtp:{CU8}", "-e", "Cu"],
         1,

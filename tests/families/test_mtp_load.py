@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import lzma
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from calczoo.core.errors import DataError, OptionError, PotentialFileError, Spec
 from calczoo.exchange import read_frames
 from calczoo.families.mtp import FAMILY
 from calczoo.families.mtp.lammps import lammps_note
-from calczoo.families.mtp.load import read_file
+from calczoo.families.mtp.load import read_file, with_active_set
+from calczoo.families.mtp.radial import ShortDistanceWarning
 from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import compare, evaluate
 from data import mlearn, shared
@@ -335,6 +337,51 @@ def test_a_card_beside_the_file_tells_elements_and_facts(tmp_path):
     (tmp_path / "mine.json").write_text("{}")
     with pytest.raises(OptionError, match="elements"):
         describe(tmp_path / "mine.mtp")
+
+
+def test_a_card_of_another_family_beside_the_file_is_not_its_card(tmp_path):
+    """As after a fit of both under one name: the card's elements are not those of the file's types."""
+    from calczoo.core.card import Card
+    from calczoo.files.cards import write_card
+
+    shutil.copy(shared(CU8), tmp_path / "mine.mtp")
+    write_card(Card("snap:mine", "snap", ("Li",), 5.2, level_of_theory="PBE"), tmp_path / "mine.json")
+    with pytest.raises(OptionError, match="names no elements"):
+        describe(tmp_path / "mine.mtp")
+    assert describe(tmp_path / "mine.mtp", elements="Cu").level_of_theory == "unknown"
+
+
+def test_grades_stay_when_the_elements_are_given_in_another_order(tmp_path):
+    from calczoo.families.mtp.almtp import write_almtp
+    from calczoo.files.cards import write_card
+
+    own = ("Al", "Ni", "Co")
+    params = read_file(shared(f"{FOLDER}/motep_tests/multi/10/pot.mtp"), own)
+    frames = read_frames(shared(f"{FOLDER}/motep_tests/multi/training.cfg.xz"), own)[:8]
+    write_almtp(with_active_set(params, frames), tmp_path / "m.almtp")
+    write_card(params.card(), tmp_path / "m.json")
+    calculators = [mtp(tmp_path / "m.almtp", elements) for elements in (None, own, ("Co", "Al", "Ni"))]
+    grades = [[r["extrapolation_grade"] for r in c.evaluate(frames, ["extrapolation_grade"])] for c in calculators]
+    assert grades[0] == grades[1] == grades[2] and min(grades[0]) > 0
+    part = read_file(tmp_path / "m.almtp", ("Co", "Al"))
+    assert part.elements == ("Co", "Al") and part.active is None
+
+
+def test_active_sets_kept_in_memory_are_those_of_the_same_potential(tmp_path):
+    """Two potentials whose numbers differ in the scale of the radial functions alone."""
+    params = read_file(shared(CU8), ("Cu",))
+    a, b = (with_active_set(p, shared(TRAIN)).active for p in (params, replace(params, scaling=2 * params.scaling)))
+    assert not np.array_equal(a.a, b.a)
+
+
+@pytest.mark.parametrize("backend", FAMILY.backends)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_short_distance_is_said_once_where_grades_are_made_in_double_precision(backend, dtype):
+    pair = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.0]])
+    pair.calc = mtp(shared(ALMTP), "Cu", dtype=dtype, backend=backend)
+    with pytest.warns(ShortDistanceWarning) as said:
+        pair.get_forces()
+    assert len(said) == 1 and pair.calc.results["extrapolation_grade"] > 1
 
 
 # -- LAMMPS --------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_the_projected_gradient_against_finite_differences():
     weights = [np.where(np.isfinite(t), 1.0, 0.0) for t in frames.targets]
     shape = replace(params, weights=np.zeros(params.n_basis))
     for keep in (0, 1 << 30):  # columns made twice, or kept
-        problem = Problem(frames, Tangents(shape, frames), weights, 1e-10, keep)
+        problem = Problem(frames, Tangents(shape, frames), weights, np.zeros(len(frames), bool), 1e-10, keep)
         rng = np.random.default_rng(1)
         radial = params.radial + 0.3 * rng.normal(size=params.radial.shape)
         _, gradient = problem.radial_system(radial, problem.linear(radial))

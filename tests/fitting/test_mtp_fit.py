@@ -13,9 +13,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from calczoo import get_calculator
+from calczoo.calculator import ZooCalculator
 from calczoo.core.errors import DataError, FitError, OptionError
+from calczoo.core.universal import universal_repulsion
 from calczoo.families.mtp.fit import fit
-from calczoo.families.mtp.fit_guess import contacts, universal_repulsion
+from calczoo.families.mtp.fit_guess import contacts, lone_pairs
 from calczoo.families.mtp.fit_search import Keeper, normalised, start
 from calczoo.families.mtp.fit_settings import FitSettings
 from calczoo.families.mtp.fit_train import row_weights
@@ -139,30 +141,37 @@ def test_weights_of_groups_and_kinds(made):
 
     data = Dataset.from_atoms(made)
     frames = Frames.of(data, ("Cu",), CUTOFF)
-    s = FitSettings.of({"energy_weight": 50.0, "stress_weight": 8.0, "group_weights": "odd=3, odd:energy=2"})
+    s = FitSettings.of(
+        {"energy_weight": 50.0, "stress_weight": 8.0, "group_weights": "odd=3, odd:energy=2", "guess_weight": 0.5}
+    )
     w = row_weights(frames, s, [])
     n = len(made[0])
     assert np.allclose(w[0][: 3 * n], 1.0) and np.allclose(w[1][: 3 * n], 3.0)
     assert w[0][3 * n] == pytest.approx(50.0 / n) and w[1][3 * n] == pytest.approx(100.0 / n)
     assert np.allclose(w[1][3 * n + 1 :], 24.0 / made[1].get_volume())
-    assert np.allclose(row_weights(frames, s, [0.25])[-1][3 * n], 4.0)
+    assert np.allclose(row_weights(frames, s, [0.25])[-1][3 * n], 2.0)
 
 
 def test_guessed_contacts_raise_the_energy_and_keep_above_min_dist(made):
     data = Dataset.from_atoms(made)
-    found = contacts(data, 6, 1.3, seed=0)
-    again = contacts(data, 6, 1.3, seed=0)
-    assert [(e, t) for _, e, t in found] == [(e, t) for _, e, t in again] and len(found) > 6
-    for atoms, energy, tolerance in found:
-        d = atoms.get_all_distances(mic=True)
-        assert 1.3 <= d[d > 0].min() < 2.4 and energy > min(data.energies) and tolerance >= 1.0
+    found = [*contacts(data, 6, 1.3, seed=0), *lone_pairs(data, 1.3)]
+    again = [*contacts(data, 6, 1.3, seed=0), *lone_pairs(data, 1.3)]
+    assert [(g.energy, g.tolerance) for g in found] == [(g.energy, g.tolerance) for g in again] and len(found) > 20
+    for guess in found:
+        d = guess.atoms.get_all_distances(mic=bool(guess.atoms.pbc.any()))
+        assert 1.3 <= d[d > 0].min() < 2.4 and guess.tolerance >= 1.0
+        assert guess.energy > (0.0 if guess.bare else min(data.energies))
     assert (np.diff(universal_repulsion(29, 29, np.linspace(0.5, 3, 30))) < 0).all()
-    result = fit(made, **{**QUICK, "min_dist": 1.2, "contacts": 6, "iterations": 8})
+    result = fit(made, **{**QUICK, "min_dist": 1.2, "contacts": 6, "iterations": 8, "guess_weight": 10.0})
     assert result.settings["contacts"] == 6 and result.settings["min_dist"] == 1.2
+    calc = ZooCalculator(build(result.params, ModelRequest("mtp", device="cpu", threads=1)))
+    pairs = [Atoms("Cu2", positions=[[0, 0, 0], [0, 0, d]]) for d in (1.3, 1.5, 1.8, 20.0)]
+    energies = [r["energy"] for r in calc.evaluate(pairs, ["energy"])]
+    assert energies[0] > energies[1] > energies[2] and energies[0] > energies[3] + 10.0
 
 
 def test_compressed_guesses_make_the_crystal_resist(made):
-    options = {**QUICK, "min_dist": 1.2, "iterations": 8}
+    options = {**QUICK, "min_dist": 1.2, "iterations": 8, "guess_weight": 10.0}
     guess = {"volume": 11.7, "bulk_modulus": 140.0, "derivative": 5.0, "structures": 3, "scales": (0.9, 0.8, 0.7, 0.6)}
     result = fit(made, **options, compression=guess)
     model = build(result.params, ModelRequest("mtp", device="cpu", threads=1))

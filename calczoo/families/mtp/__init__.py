@@ -8,7 +8,7 @@ from calczoo.registry import Family, hookimpl
 
 OPTIONS = {
     "training": "structures (.cfg, .extxyz) whose active set is computed here, for extrapolation grades",
-    "grade": "what extrapolation grades belong to, for training=: neighbourhood (default) or configuration",
+    "grade": "what training= makes grades for, neighbourhood (default) or configuration; off: none, faster",
 }
 
 _GRADES = ("extrapolation_grade", "extrapolation_grades")

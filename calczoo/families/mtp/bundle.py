@@ -51,14 +51,17 @@ EQUATION_OF_STATE = {  # A^3 per atom, GPa, B' of the crystal in PBE; only for g
 }
 
 # stresses of a fixed plane-wave basis do not fit its energies, least in the metals with d electrons
-_ENERGIES_FIRST = {"energy_weight": 300.0, "stress_weight": 10.0}
+_ENERGIES_FIRST = {"stress_weight": 10.0}
+
+# many bond angles: more moments, and more radial functions for them
+_COVALENT = {"level": 24, "radial_basis_size": 12}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "Mo": {"max_dist": 5.2, "min_dist": 1.2},
     "Cu": {"max_dist": (3.9, 4.8), "min_dist": 1.1, **_ENERGIES_FIRST},
     "Ni": {"max_dist": (4.0, 4.8), "min_dist": 1.1, **_ENERGIES_FIRST},
-    "Si": {"max_dist": (4.7, 5.4), "min_dist": 1.1},
-    "Ge": {"max_dist": (5.1, 5.7), "min_dist": 1.2},
+    "Si": {"max_dist": 4.7, "min_dist": 1.1, **_COVALENT},
+    "Ge": {"max_dist": 5.1, "min_dist": 1.2, **_COVALENT},
     "Li": {"max_dist": (5.1, 5.7), "min_dist": 1.2, "energy_weight": 100.0},
 }
 

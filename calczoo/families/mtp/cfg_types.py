@@ -77,5 +77,6 @@ def _missing(path: Path, kinds: Sequence[int], frame: int, first: int) -> str:
     example = ", ".join(f'"{s}"' if s != "..." else s for s in symbols)
     return (
         f"{path}, line {first}: configuration {frame} has the types {', '.join(map(str, kinds[:10]))} and a .cfg names "
-        f'no elements; give them in the order of the types, as in read_cfg("{path.name}", elements=[{example}])'
+        f'no elements; give them in the order of the types, as in read_cfg("{path.name}", elements=[{example}]), '
+        "on the command line --elements"
     )

@@ -41,13 +41,20 @@ class Linear:
 
 
 class Problem:
-    """weights: per structure (n_rows,), zero where the target is unknown; keep: bytes of columns that may stay in
-    memory between the two passes of an iteration; what does not fit is made twice."""
+    """weights: per structure (n_rows,), zero where the target is unknown; bare (S,): structures whose energy is that
+    beyond the lone atoms' energies e, which then have no part in it; keep: bytes of columns that may stay in memory
+    between the two passes of an iteration; what does not fit is made twice."""
 
     def __init__(
-        self, frames: Frames, tangents: Tangents | TorchTangents, weights: list[np.ndarray], ridge: float, keep: int
+        self,
+        frames: Frames,
+        tangents: Tangents | TorchTangents,
+        weights: list[np.ndarray],
+        bare: np.ndarray,
+        ridge: float,
+        keep: int,
     ):
-        self.frames, self.tangents, self.ridge, self.keep = frames, tangents, ridge, keep
+        self.frames, self.tangents, self.bare, self.ridge, self.keep = frames, tangents, bare, ridge, keep
         self.weights = [self._put(w) for w in weights]
         used = [np.where(np.isfinite(t), t, 0.0) for t in frames.targets]
         self.shift = self._reference_energies(used, weights)
@@ -68,10 +75,11 @@ class Problem:
         return torch.zeros(*shape, dtype=torch.float64, device=self.tangents.device)
 
     def _counts(self) -> np.ndarray:
-        """(S, C) atoms of each species."""
+        """(S, C) atoms of each species, none in bare structures."""
         edges, species = self.frames.atoms.numpy(), self.frames.species.numpy()
         n = self.tangents.n_species
-        return np.array([np.bincount(species[a:b], minlength=n) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        counts = [np.bincount(species[a:b], minlength=n) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return np.array(counts) * ~self.bare[:, None]
 
     def _reference_energies(self, targets: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
         """(C,) energies per atom that explain most of the energies; keeps digits of what is left."""
@@ -101,7 +109,11 @@ class Problem:
         return out
 
     def _moment_blocks(self, radial: np.ndarray, some: tuple[int, int]) -> list[torch.Tensor]:
-        return self._blocks("moment", self.tangents.moment_columns(radial, some), some)
+        blocks = self._blocks("moment", self.tangents.moment_columns(radial, some), some)
+        for k, block in zip(range(*some), blocks, strict=True):
+            if self.bare[k]:
+                block[: self.tangents.n_species] = 0.0
+        return blocks
 
     def linear(self, radial: np.ndarray) -> Linear:
         """The best linear coefficients for these radial ones; keeps the columns for `radial_system`."""

@@ -40,7 +40,8 @@ class FitSettings:
     start_atoms atoms; the best goes on. iterations, tolerance: of the search, which ends when four steps in a row gain
     less than this part of the objective. seed: of all that is drawn.
     compression: guessed energies of compressed structures, as in SNAP fits; contacts: structures in which an atom is
-    pushed at its neighbour, with the growth of the universal repulsion as energy (`fit_guess`).
+    pushed at its neighbour, with the growth of the universal repulsion as energy (`fit_guess`); guess_weight: of both,
+    where one is the weight of a force that is wrong by 1 eV/A.
     folds, holdouts: parts of the training set, and how many of them are held out in turn for a choice between lists;
     search_atoms, search_iterations: size of the fits for it; score: weights of the logarithms of their errors by kind.
     resume: file that keeps the state, from which a fit that was cut off goes on; save_every: iterations between its
@@ -66,6 +67,7 @@ class FitSettings:
     seed: int = 0
     compression: Mapping[str, Any] | None = None
     contacts: int = 0
+    guess_weight: float = 0.03
     folds: int = 6
     holdouts: int = 1
     search_atoms: int = 4000
@@ -99,7 +101,7 @@ class FitSettings:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < low:
                 raise OptionError(f"{name} is {value!r}; it must be a whole number of at least {low}")
             object.__setattr__(self, name, int(value))
-        for name in ("force_weight", "tolerance", "memory"):
+        for name in ("force_weight", "tolerance", "memory", "guess_weight"):
             value = getattr(self, name)
             if isinstance(value, (bool, str)) or not np.isfinite(value) or value < 0:
                 raise OptionError(f"{name} is {value!r}; it must be a finite number, not below zero")

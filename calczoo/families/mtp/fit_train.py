@@ -52,7 +52,7 @@ def row_weights(frames: Frames, s: FitSettings, tolerances: list[float]) -> list
         w[3 * n] = float(s.energy_weight) * of("energy") / n  # type: ignore[arg-type]
         w[3 * n + 1 :] = float(s.stress_weight) * of("stress") / max(frames.volumes[k], 1e-300)  # type: ignore[arg-type]
         if k >= first_guess:
-            w[3 * n] = 1.0 / tolerances[k - first_guess]
+            w[3 * n] = float(s.guess_weight) / tolerances[k - first_guess]
         out.append(np.where(np.isfinite(target), w, 0.0))
     return out
 
@@ -77,12 +77,14 @@ def make_problem(data: Dataset, symbols: tuple[str, ...], s: FitSettings) -> tup
     made = guesses(data, s.compression, s.contacts, shape.min_dist, s.seed)
     if made:
         frames = Frames.of(joined(data, made), symbols, cutoff)
-    weights = row_weights(frames, s, [tolerance for _, _, tolerance in made])
+    weights = row_weights(frames, s, [guess.tolerance for guess in made])
+    bare = np.zeros(len(frames), dtype=bool)
+    bare[len(data) :] = [guess.bare for guess in made]
     energy_at = 3 * frames.sizes
     wanted = np.array([bool((np.delete(w, at) > 0).any()) for w, at in zip(weights, energy_at, strict=True)])
     tangents = make_tangents(shape, frames, thread_count(s.threads), wanted, device_of(s.device))
     keep = int(s.memory * 2**30)
-    return Problem(frames, tangents, weights, float(s.ridge), keep), shape  # type: ignore[arg-type]
+    return Problem(frames, tangents, weights, bare, float(s.ridge), keep), shape  # type: ignore[arg-type]
 
 
 def train_one(

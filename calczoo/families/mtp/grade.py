@@ -45,7 +45,8 @@ class Grader:
         if active.force_weight > 0 or active.stress_weight > 0:
             raise OptionError(
                 f"the active set has force_weight {active.force_weight:g} and stress_weight {active.stress_weight:g}; "
-                "grades are known for neighbourhoods (site_en_weight) and configurations (energy_weight) only"
+                "grades are known for neighbourhoods (site_en_weight) and configurations (energy_weight) only; the "
+                "option grade='off' runs the potential without them"
             )
         if active.site_en_weight <= 0 and active.energy_weight <= 0:
             raise OptionError("the active set has neither a site_en_weight nor an energy_weight above zero")

@@ -84,8 +84,11 @@ class MtpWarp(WarpModel):
     @cached_property
     def _double(self) -> "MtpWarp":
         """Itself in double precision, without which ill-conditioned active sets give no grades."""
-        exact = self.dtype == torch.float64
-        return self if exact else MtpWarp(self.params, self.device, torch.float64, self.threads)
+        if self.dtype == torch.float64:
+            return self
+        double = MtpWarp(self.params, self.device, torch.float64, self.threads)
+        double._short = self._short  # what was said once is not said again
+        return double
 
     @cached_property
     def grader(self) -> Grader:

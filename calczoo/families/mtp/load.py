@@ -3,6 +3,7 @@ and from those to a model."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -63,11 +64,11 @@ def read_bundled(name: str, elements: Sequence[str] | None = None) -> MtpParams:
 
 
 def read_file(model: str | Path, elements: Sequence[str] | None = None) -> MtpParams:
-    """Parameters of one file; a card beside it, as a fit writes one, adds its facts and the elements."""
+    """Parameters of one file; a card beside it, as a fit of this family writes one, adds its facts and the elements."""
     path = find_file(model, _EXPECTED)
     reader = _reader(path)
     card = path.with_name(bare_name(path).removesuffix(".mtp").removesuffix(".almtp") + ".json")
-    if not is_card(card):
+    if not is_card(card) or read_card(card).family != FAMILY.name:  # a fit of another family under the same name
         return reader(path, None if elements is None else tuple(elements))
     own = card_elements(card)
     if elements is not None and set(elements) <= set(own):
@@ -156,7 +157,7 @@ def with_active_set(
     if isinstance(training, (str, Path)):
         path = Path(training).expanduser()
         frames = _training(path, params)
-        key = (params.coefficients().tobytes(), params.elements, params.cutoff, sha256(path), mode)
+        key = (_digest(params), sha256(path), mode)
         if key in _ACTIVE:
             return replace(params, active=_ACTIVE[key])
     else:
@@ -170,6 +171,13 @@ def with_active_set(
             _ACTIVE.pop(next(iter(_ACTIVE)))
         _ACTIVE[key] = active
     return replace(params, active=active)
+
+
+def _digest(params: MtpParams) -> str:
+    """Checksum of all that rows of structures, and their text, depend on."""
+    from .text_mtp import format_potential
+
+    return hashlib.sha256(repr((params.elements, format_potential(params))).encode()).hexdigest()
 
 
 def _training(path: Path, params: MtpParams) -> list[Atoms]:

@@ -122,7 +122,7 @@ class ActiveSet:
 
     @property
     def mode(self) -> str:
-        """"neighbourhood" where site energies are the equations, else "configuration"."""
+        """ "neighbourhood" where site energies are the equations, else "configuration"."""
         return "neighbourhood" if self.site_en_weight > 0 else "configuration"
 
 
@@ -238,8 +238,9 @@ class MtpParams:
         )
 
     def restricted(self, elements: Sequence[str]) -> MtpParams:
-        """Only these elements, in this order. The active set, if any, spans all of them and is left out then."""
-        if tuple(elements) == self.elements:
+        """Only these elements, in this order; all of them, in any order, give the potential as it is. The active set,
+        if any, spans all elements and is left out where some are."""
+        if set(elements) == set(self.elements):
             return self
         if missing := [e for e in elements if e not in self.elements]:
             raise OptionError(f"{self.name} has no {', '.join(missing)} (its elements: {', '.join(self.elements)})")

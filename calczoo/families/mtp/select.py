@@ -38,9 +38,11 @@ def select(
     """Which candidates to learn. training: makes the active set where it is given, in place of the file's own.
 
     limit: at most so many, chosen one after the other by the largest grade that those before it have left.
-    Raises OptionError for a potential with neither an active set nor a training set, DataError.
+    Raises OptionError for a potential with neither an active set nor a training set and for grade=off, DataError.
     """
     options = dict(request.options)
+    if options.get("grade") in (False, "off"):
+        raise OptionError("grade is off, but structures are selected by their grades; leave it out")
     mode = options.pop("grade", None) if training is not None else None
     params = read(replace(request, options=options))
     if training is not None:

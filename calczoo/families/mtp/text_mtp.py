@@ -183,7 +183,7 @@ def choose_elements(
         found = "none were given" if given is None else f"{len(given)} were given ({', '.join(given)})"
         raise OptionError(
             f"{path.name} has {c} species and names no elements, {found}; give {c} in the order of the potential's "
-            f"types: {example_call(path.name, c)}"
+            f"types: {example_call(path.name, c)}, on the command line --elements"
         )
     if sorted(order) == list(range(c)):
         return tuple(given[k] for k in order), None
