@@ -43,12 +43,28 @@ def run_fit(
     if not found.fit:
         raise OptionError(f"'{family}' cannot be trained here; families that can: calczoo list --can fit")
     symbols = parse_elements(elements)
+    stem = _stem(out, found.suffixes)
     data = read_dataset(train, symbols)
     held = None if test is None else read_dataset(test, symbols)
     result = load_object(found.fit)(data, held, symbols, quadratic=quadratic, progress=progress, **(options or {}))
-    stem = Path(out).expanduser()
-    if stem.suffix in (*found.suffixes, ".json"):
-        stem = stem.with_suffix("")
-    stem.parent.mkdir(parents=True, exist_ok=True)
     files = tuple(result.write(stem))
     return FitReport(family, result, files, time.perf_counter() - start)
+
+
+def _stem(out: str | Path, suffixes: tuple[str, ...]) -> Path:
+    """The name of the files to write, without suffix. Raises OptionError now, not after the fit, when its folder cannot
+    be written to."""
+    import tempfile
+
+    from ..core.errors import OptionError
+
+    stem = Path(out).expanduser()
+    if stem.suffix in (*suffixes, ".json"):
+        stem = stem.with_suffix("")
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=stem.parent):
+            pass
+    except OSError as error:
+        raise OptionError(f"out is {str(out)!r}: nothing can be written to {stem.parent} ({error.strerror})") from error
+    return stem

@@ -41,7 +41,7 @@ def compare(data: Dataset, predictions: Sequence[dict[str, Any]]) -> ErrorTable:
         if (stress := data.stresses[k]) is not None:
             known = np.isfinite(stress)
             found["stress"] = (np.asarray(result["stress"]) - stress)[known] * EV_PER_A3_TO_GPA
-        for name in (group, "all"):
+        for name in dict.fromkeys((group, "all")):  # structures without a group are in "all" only
             for kind, values in found.items():
                 errors.setdefault(name, {}).setdefault(kind, []).append(values)
     order = [*(g for g in errors if g != "all"), "all"] if errors else []

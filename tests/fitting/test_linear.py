@@ -11,8 +11,9 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from calczoo.core.errors import DataError, FitError
+from calczoo.core.errors import DataError, FitError, OptionError
 from calczoo.core.units import EV_PER_A3_TO_GPA
+from calczoo.fitting import run_fit
 from calczoo.fitting.data import Dataset, read_dataset
 from calczoo.fitting.errors import compare
 from calczoo.fitting.linear import Block, Solver, solve
@@ -159,3 +160,19 @@ def test_data_without_reference_values():
         Dataset.from_atoms([bad])
     with pytest.raises(DataError, match="is not a file"):
         read_dataset("nowhere.xyz")
+
+
+def test_structures_without_a_group_counted_twice():
+    atoms = [bulk("Cu"), bulk("Cu")]
+    for a, e in zip(atoms, (0.0, 1.0), strict=True):
+        a.calc = SinglePointCalculator(a, energy=e)
+    atoms[1].info["config_type"] = "warm"
+    data = Dataset.from_atoms(atoms)
+    table = compare(data, [{"energy": 0.0}, {"energy": 0.0}])
+    assert table.rows["all"]["energy"] == {"n": 2, "mae": pytest.approx(500.0), "rmse": pytest.approx(1000 * 0.5**0.5)}
+
+
+def test_a_fit_was_lost_for_a_folder_that_takes_no_files(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OptionError, match="nothing can be written"):
+        run_fit("snap", tmp_path / "absent.extxyz", out=tmp_path / "file" / "fitted")

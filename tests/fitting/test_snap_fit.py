@@ -16,8 +16,9 @@ from calczoo.calculator import ZooCalculator
 from calczoo.core.errors import DataError, FitError, OptionError
 from calczoo.families.snap.design import Design
 from calczoo.families.snap.fit import fit
-from calczoo.families.snap.load import build
+from calczoo.families.snap.load import MODELS, build
 from calczoo.families.snap.params import SnapParams
+from calczoo.files.cards import write_card
 from calczoo.fitting import run_fit
 from calczoo.registry import ModelRequest
 
@@ -215,3 +216,11 @@ def test_same_data_same_coefficients():
     data = labelled(known(False, ("Mo",)), structures(10, ("Mo",)))
     a, b = (fit(data, rcut=4.4, twojmax=2).params.coefficients for _ in range(2))
     assert np.array_equal(a, b)
+
+
+def test_the_card_of_another_family_was_taken_for_its_own(tmp_path):
+    for suffix in (".snap", ".snapcoeff", ".snapparam"):
+        (tmp_path / f"Mo-linear{suffix}").write_bytes((MODELS / f"Mo-linear{suffix}").read_bytes())
+    card = replace(describe("snap:Mo"), family="mtp", summary="a moment tensor potential")
+    write_card(card, tmp_path / "Mo-linear.json")
+    assert "moment" not in describe("snap", model=tmp_path / "Mo-linear.snap").summary

@@ -27,7 +27,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ...core.errors import PotentialFileError
-from ...files.compressed import bare_name, chunks
+from ...files.compressed import chunks
 from ...files.text import MAX_LINE, find_file, parse_float, parse_int
 from .cfg_types import Elements, Types
 
@@ -352,8 +352,3 @@ def format_cfg(frames: Sequence[Atoms], elements: Elements) -> str:
     from .cfg_write import text
 
     return text(frames, elements)
-
-
-def is_cfg(path: str | Path) -> bool:
-    """True for a name that ends as files of structures do."""
-    return bare_name(path).lower().endswith((".cfg", ".cfgs"))

@@ -8,6 +8,7 @@ of every radial function mu is free, because the moment coefficients take it up,
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -154,7 +155,7 @@ class Keeper:
     def _read(self) -> dict[str, State]:
         assert self.path is not None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             key = str(arrays.pop("key"))
             stages: dict[str, dict] = {}
@@ -162,12 +163,12 @@ class Keeper:
                 stage, _, part = name.rpartition("/")
                 stages.setdefault(stage, {})[part] = value
             states = {stage: _state(parts) for stage, parts in stages.items()}
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise OptionError(
-                f"{self.path} holds no state of a fit ({error}); delete it or name another file"
-            ) from error
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise OptionError(f"{self.path} holds no state of a fit ({error}); name another file for it") from error
         if key != self.key:
-            raise OptionError(f"{self.path} is the state of a fit to other data or settings; name another file")
+            raise OptionError(
+                f"{self.path} is the state of a fit to other data or settings; go on with those, or name another file"
+            )
         return states
 
 

@@ -103,7 +103,8 @@ def read_file(path: Path, elements: tuple[str, ...] | None = None) -> SnapParams
     if name.endswith((".snap", ".mliap")):
         params = read_include(path, elements)
         card = path.with_suffix(".json")
-        return with_card(params, card) if is_card(card) else params
+        own = is_card(card) and read_card(card).family.startswith(FAMILY.name)  # not that of another family's fit
+        return with_card(params, card) if own else params
     raise PotentialFileError(path, None, f"has the unknown suffix '{path.suffix}'", _EXPECTED)
 
 
