@@ -14,6 +14,7 @@ import os
 import time
 from pathlib import Path
 
+from calczoo import list_calculators
 from calczoo.fitting.data import read_dataset
 from calczoo.fitting.errors import ErrorTable, compare, evaluate
 from calczoo.registry import ModelRequest, build_model, load_object
@@ -68,7 +69,9 @@ def main() -> None:
     parser.add_argument("--bundled", action="store_true", help="evaluate the bundled models")
     parser.add_argument("names", nargs="*", metavar="NAME", help="such as snap:Mo-linear or mtp:Mo (default: all)")
     given = parser.parse_args()
-    names = given.names or [f"{family}:{name}" for family, table in PUBLISHED.items() for name in table]
+    every = [f"{family}:{name}" for family, table in PUBLISHED.items() for name in table]
+    there = list_calculators("*:*")
+    names = given.names or [spec for spec in every if spec in there or not given.bundled]
     lines = [
         "# Fits to the data of Zuo et al. 2020, beside the published ones",
         "",

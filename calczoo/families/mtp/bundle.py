@@ -59,7 +59,7 @@ _COVALENT = {"level": 24, "radial_basis_size": 12}
 SETTINGS: dict[str, dict[str, Any]] = {
     "Mo": {"max_dist": 5.2, "min_dist": 1.2},
     "Cu": {"max_dist": (3.9, 4.8), "min_dist": 1.1, **_ENERGIES_FIRST},
-    "Ni": {"max_dist": (4.0, 4.8), "min_dist": 1.1, **_ENERGIES_FIRST},
+    "Ni": {"max_dist": (4.0, 4.8), "min_dist": 1.1, "iterations": 33, **_ENERGIES_FIRST},
     "Si": {"max_dist": 4.7, "min_dist": 1.1, **_COVALENT},
     "Ge": {"max_dist": 5.1, "min_dist": 1.2, **_COVALENT},
     "Li": {"max_dist": (5.1, 5.7), "min_dist": 1.2, "energy_weight": 100.0},
