@@ -11,6 +11,7 @@ doi:10.1016/j.commatsci.2017.08.031: below 2 a potential interpolates or nearly 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,12 @@ class GradeWatch:
         self.path = None if path is None or idle else Path(path).expanduser()
         if self.path is not None:
             _check_path(self.path)
-            mend(self.path)
+            if (aside := mend(self.path)) is not None:
+                warnings.warn(
+                    f"{self.path} ended in a half-written frame, which is now in {aside}; new frames follow the last "
+                    "whole one",
+                    stacklevel=3,
+                )
         _check_calculator(atoms)
         self.largest, self.largest_step, self.saved, self.calls = 0.0, 0, 0, 0
 

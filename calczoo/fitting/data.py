@@ -63,7 +63,7 @@ class Dataset:
             stresses.append(_voigt(_finite(stress, None, "stress", k), k) if usable else None)
             groups.append(str(atoms.info.get("config_type", "all")))
         if not digest:
-            digest = _digest(many, energies, forces)
+            digest = _digest(many, energies, forces, stresses, groups)
         return cls(many, np.array(energies), tuple(forces), tuple(stresses), tuple(groups), name, digest)
 
     @classmethod
@@ -190,9 +190,11 @@ def _voigt(stress: np.ndarray, k: int) -> np.ndarray:
     return np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
 
 
-def _digest(structures: Sequence[Atoms], energies: list, forces: list) -> str:
+def _digest(structures: Sequence[Atoms], energies: list, forces: list, stresses: list, groups: list[str]) -> str:
     h = hashlib.sha256()
-    for atoms, energy, force in zip(structures, energies, forces, strict=True):
-        for array in (atoms.numbers, atoms.positions, atoms.cell.array, [energy], [] if force is None else force):
+    for atoms, energy, *rest, group in zip(structures, energies, forces, stresses, groups, strict=True):
+        known = ([] if array is None else array for array in rest)
+        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, [energy], *known):
             h.update(np.ascontiguousarray(array, dtype=float).tobytes())
+        h.update(group.encode() + b"\0")
     return h.hexdigest()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 
+from calczoo.calculator import ZooCalculator
 from calczoo.core.errors import CalczooError, NonFiniteResult, OptionError, UnsupportedElement
 from calczoo.families.mtp import FAMILY, maxvol
 from calczoo.families.mtp.almtp import read_almtp, write_almtp
@@ -233,6 +234,17 @@ def test_bad_requests_are_refused():
     for weights in ({"force_weight": 1.0}, {"stress_weight": 1.0}, {"site_en_weight": 0.0}):
         with pytest.raises(OptionError, match="weight" if "site_en_weight" in weights else "weight.*grade='off'"):
             Grader(replace(graded().active, **weights))
+
+
+def test_an_active_set_of_force_equations_does_not_stop_energies():
+    """Grades came with every call, and raised there."""
+    active = replace(graded().active, force_weight=1.0)
+    calc = ZooCalculator(build(replace(PARAMS, active=active), ModelRequest("mtp", device="cpu", threads=1)))
+    atoms = frames()[1]
+    atoms.calc = calc
+    assert np.isfinite(atoms.get_potential_energy()) and "extrapolation_grade" not in calc.results
+    with pytest.raises(OptionError, match="grade='off'"):
+        calc.get_property("extrapolation_grade", atoms)
 
 
 # -- grades --------------------------------------------------------------------------------------------------

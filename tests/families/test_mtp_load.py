@@ -387,6 +387,14 @@ def test_a_short_distance_is_said_once_where_grades_are_made_in_double_precision
 # -- LAMMPS --------------------------------------------------------------------------------------------------
 
 
+def test_lammps_note_of_a_file_whose_types_have_gaps():
+    """It told types 1, 2 for a file whose types are 13 and 28."""
+    params = read_file(shared(QUATERNARY), ["Mo", "Nb", "Ta", "W"])
+    gaps = dict(zip(params.elements, (28, 13, 1, 5), strict=True))
+    text = lammps_note(replace(params, facts={**params.facts, "extra": {"type_labels": gaps}}), ["a.mtp"])
+    assert "type 29 = Mo" in text and text.index("= Ta") < text.index("= W") < text.index("= Nb") and "by hand" in text
+
+
 def test_lammps_note():
     many = lammps_note(read_file(shared(QUATERNARY), ["Mo", "Nb", "Ta", "W"]), ["hea.mtp"])
     assert "mtp-filename  hea.mtp" in many and "pair_style    mlip mlip.ini" in many and "load_from" not in many

@@ -130,7 +130,8 @@ def test_what_was_saved_stays(atoms, tmp_path):
         file.write_bytes(whole[:-cut])
         atoms.calc = Graded([20.0])
         dyn = VelocityVerlet(atoms, 1.0 * fs)
-        grade_watch(atoms, dyn, path=file)
+        with pytest.warns(UserWarning, match="half-written frame.*partial"):
+            grade_watch(atoms, dyn, path=file)
         with pytest.raises(ExtrapolationStop):
             dyn.run(1)
         assert len(read(file, ":")) == 4, "three whole ones and the new one"

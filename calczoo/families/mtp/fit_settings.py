@@ -31,9 +31,10 @@ _BASES = ("RBChebyshev", "RBChebyshev_repuls")
 class FitSettings:
     """What a fit can be told; a list of values (for those in SCANNED) means: choose on held-out structures.
 
-    level: of the moments. max_dist: cutoff in A; None takes 2.0 times the mean distance (V/N)^(1/3). min_dist: A,
-    where the radial basis begins; None takes the shortest distance of the data. radial_basis_size; basis: RBChebyshev,
-    or RBChebyshev_repuls, which is constant and repels below min_dist.
+    level: of the moments. max_dist: cutoff in A; None takes 2.0 times the mean distance (V/N)^(1/3), of the quarter of
+    the structures that is densest (others hold vacuum). min_dist: A, where the radial basis begins; None takes the
+    shortest distance of the data. radial_basis_size; basis: RBChebyshev, or RBChebyshev_repuls, which is constant and
+    repels below min_dist.
     energy_weight (atom/eV), force_weight (A/eV), stress_weight (A^3/eV): multiply the residuals of energies per atom,
     force and stress components. group_weights: factors by group name, or by "group:kind" such as "Elastic:stress".
     ridge: relative to columns of norm one. starts: radial functions to begin with, tried for start_iterations on about
@@ -143,7 +144,7 @@ def values_of(settings: FitSettings, name: str) -> list[Any]:
         if isinstance(v, bool) or not isinstance(v, (int, float, np.number)) or not np.isfinite(v):
             raise OptionError(f"{name} is {value!r}; it must be a number or a list of numbers")
         if v < low or (whole and v != int(v)):
-            raise OptionError(f"{name} is {v:g}; it must be {'a whole number ' if whole else ''}of at least {low}")
+            raise OptionError(f"{name} is {v:g}; it must be {'a whole' if whole else 'a'} number of at least {low}")
     if not values:
         raise OptionError(f"{name} is an empty list; give at least one value")
     return [int(v) if whole else float(v) for v in values]
@@ -161,7 +162,8 @@ def with_distances(settings: FitSettings, data: Dataset) -> FitSettings:
         volumes = [a.get_volume() / len(a) for a in data.structures if a.pbc.all() and len(a)]
         if not volumes:
             raise OptionError("max_dist (the cutoff) must be given for a training set without periodic structures")
-        max_dist = round(2.0 * float(np.median(volumes)) ** (1 / 3), 2)
+        dense = float(np.quantile(volumes, 0.25))  # slabs and clusters hold vacuum
+        max_dist = round(2.0 * dense ** (1 / 3), 2)
     if not 0 < max_dist <= MAX_CUTOFF:
         raise OptionError(f"max_dist is {max_dist:g} A; it must be above 0 and at most {MAX_CUTOFF:g} A")
     return replace(settings, max_dist=float(max_dist))

@@ -180,7 +180,8 @@ def held_out(data: Dataset, symbols: tuple[str, ...], s: FitSettings, params: Mt
 
 
 def fit_key(data: Dataset, symbols: tuple[str, ...], s: FitSettings) -> str:
-    """What a state on disk belongs to: data, elements and the settings that change the result."""
-    told = {k: v for k, v in asdict(s).items() if k not in UNUSED}
+    """What a state on disk belongs to: data, elements and the settings that change the result, but for `iterations`:
+    a search may go on further than was asked for first."""
+    told = {k: v for k, v in asdict(s).items() if k not in (*UNUSED, "iterations")}
     text = json.dumps([data.sha256, len(data), symbols, told], default=list, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -42,7 +42,7 @@ class Grader:
     """
 
     def __init__(self, active: ActiveSet, device: torch.device | str = "cpu"):
-        if active.force_weight > 0 or active.stress_weight > 0:
+        if not active.known:
             raise OptionError(
                 f"the active set has force_weight {active.force_weight:g} and stress_weight {active.stress_weight:g}; "
                 "grades are known for neighbourhoods (site_en_weight) and configurations (energy_weight) only; the "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...files.text import write_atomic
 from .params import MtpParams
+from .text_mtp import labels_of
 
 
 def lammps_note(params: MtpParams, files: Sequence[str | Path] = ("pot.mtp", "pot.almtp")) -> str:
@@ -27,8 +28,18 @@ def write_note(params: MtpParams, stem: Path, files: Sequence[str | Path]) -> Pa
 
 
 def _head(params: MtpParams) -> str:
-    types = "\n".join(f"  type {k + 1} = {e} (type {k} in .cfg files)" for k, e in enumerate(params.elements))
-    first = params.elements[0]
+    by_label = sorted(zip(labels_of(params), params.elements, strict=True))
+    types = "\n".join(f"  type {k + 1} = {e} (type {k} in .cfg files)" for k, e in by_label)
+    order = [e for _, e in by_label]
+    if [k for k, _ in by_label] != list(range(len(order))):  # files of other programs may leave types out
+        return f"""\
+{params.name}: moment tensor potential in LAMMPS
+
+Units: `units metal` (eV, A, ps; energies in eV, stress in bar). Cutoff {params.cutoff:g} A.
+{types}
+The file leaves types out, which ASE's writer of LAMMPS data cannot do: write the potential with the types
+0 to {len(order) - 1} for it, or set the types of the data file by hand.
+"""
     return f"""\
 {params.name}: moment tensor potential in LAMMPS
 
@@ -36,7 +47,7 @@ Units: `units metal` (eV, A, ps; energies in eV, stress in bar). Cutoff {params.
 The file names no elements: the order of LAMMPS' atom types is fixed, and `pair_coeff` takes no symbols.
 {types}
 All {params.n_elements} types must be declared, with their masses, even where a structure lacks one: from ASE,
-  write("data.lmp", atoms, format="lammps-data", specorder={list(params.elements)!r}, masses=True)   # {first} first
+  write("data.lmp", atoms, format="lammps-data", specorder={order!r}, masses=True)   # {order[0]} first
 """
 
 

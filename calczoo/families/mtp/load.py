@@ -20,13 +20,12 @@ from ...files.compressed import bare_name
 from ...files.text import find_file, sha256
 from ...registry import ModelRequest
 from . import FAMILY, OPTIONS
-from .params import ActiveSet, MtpParams
+from .params import MODES, ActiveSet, MtpParams
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 MODELS = Path(__file__).parent / "models"
-MODES = ("neighbourhood", "configuration")
 _EXPECTED = "a bundled name, or a trained potential .mtp (MLIP-2) or .almtp (MLIP-3)"
 _ACTIVE: dict[tuple, ActiveSet] = {}
 """Active sets made in this process, by the checksums of potential and training set; the last few."""
@@ -225,5 +224,6 @@ def build(params: MtpParams, request: ModelRequest) -> Model:
         from .kernels import MtpWarp
 
         model = MtpWarp(params, device, dtype, thread_count(request.threads))
-    model.always = model.outputs & {"extrapolation_grade", "extrapolation_grades"}
+    if params.active is not None and params.active.known:  # others are refused when asked for
+        model.always = model.outputs & {"extrapolation_grade", "extrapolation_grades"}
     return model

@@ -20,7 +20,7 @@ from ...core.system import System, check_elements
 from .cfg import format_cfg
 from .grade import Grader, energy_rows
 from .model import MtpTorch
-from .params import ActiveSet, MtpParams
+from .params import MODES, ActiveSet, MtpParams
 from .text_mtp import labels_of
 from .volume import MaxVol
 
@@ -28,7 +28,6 @@ Progress = Callable[[str, float], None]
 Text = Callable[[list[Atoms]], str]
 """Configurations as the text of a .cfg file."""
 
-MODES = ("neighbourhood", "configuration")
 ROWS_BYTES = 1 << 30
 """Rows are kept in memory up to this size, beyond it they are computed again in every pass."""
 BATCH_ATOMS = 2048

@@ -84,6 +84,10 @@ class Moments:
         return int(self.basic[:, 0].max()) + 1
 
 
+MODES = ("neighbourhood", "configuration")
+"""What the grades of an active set are about."""
+
+
 @dataclass(frozen=True, eq=False)
 class ActiveSet:
     """Rows b of the coefficients' derivatives that span the training set, for extrapolation grades.
@@ -122,8 +126,13 @@ class ActiveSet:
 
     @property
     def mode(self) -> str:
-        """ "neighbourhood" where site energies are the equations, else "configuration"."""
-        return "neighbourhood" if self.site_en_weight > 0 else "configuration"
+        """One of MODES: neighbourhoods where site energies are the equations."""
+        return MODES[0] if self.site_en_weight > 0 else MODES[1]
+
+    @property
+    def known(self) -> bool:
+        """Whether grades are defined here: not for equations of forces or stresses."""
+        return self.force_weight == 0 and self.stress_weight == 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from ...compose import device_of
 from ...core.errors import OptionError
 from ...family import ModelRequest, Selected
-from .load import MODES, check_frames, read, with_active_set
+from .load import check_frames, read, with_active_set
 from .maxvol import select as enter
-from .params import MtpParams
+from .params import MODES, MtpParams
 
 if TYPE_CHECKING:
     import torch
