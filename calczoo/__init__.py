@@ -4,6 +4,7 @@
     atoms.calc = get_calculator("snap:Mo")
 """
 
+from .committee import committee
 from .core.card import Card
 from .core.errors import CalczooError
 from .registry import Family, ModelRequest, describe, get_calculator, get_family, hookimpl, list_calculators
@@ -18,6 +19,7 @@ __all__ = [
     "Family",
     "ModelRequest",
     "__version__",
+    "committee",
     "describe",
     "get_calculator",
     "get_family",

@@ -31,19 +31,25 @@ _NEEDS = {  # ASE property -> output of the model
     "stresses": "virials",
     "charges": "charges",
     "dipole": "dipole",
+    "electronegativities": "electronegativities",
     "descriptors": "descriptors",
     "extrapolation_grade": "extrapolation_grade",
     "extrapolation_grades": "extrapolation_grades",
     "local_gap_variance": "local_gap_variance",
+    "uncertainty": "uncertainty",
+    "uncertainties": "uncertainties",
 }
-_ALWAYS = ("energy", "free_energy", "energies", "forces")
+_WITH_ENERGY = ("energy", "free_energy", "energies", "uncertainty")
+_WITH_FORCES = (*_WITH_ENERGY, "forces", "stress", "uncertainties")
+"""What comes for nothing with an energy, and with forces or stress: one reverse pass gives both."""
 
 
 class ZooCalculator(Calculator):
     """ASE calculator around one Model (or a sum of them).
 
     `results` holds energy, free_energy (eV), energies (N,) eV, forces (N, 3) eV/A, stress (6,) eV/A^3 in ASE's sign and
-    Voigt order (only where all three directions are periodic), and further outputs of the family.
+    Voigt order (only where all three directions are periodic), and further outputs of the family. The total charge is
+    `atoms.info["charge"]` (e), else the sum of the initial charges; models without charges ignore it.
     Raises the errors of calczoo.core.errors for structures no model can evaluate.
     """
 
@@ -88,7 +94,7 @@ class ZooCalculator(Calculator):
         PropertyNotImplementedError; stress is added on its own wherever it exists."""
         atoms = self._own_copy(atoms)
         self.results = {}
-        check_stress(atoms, properties)
+        check_periodicity(atoms, properties)
         always = set(getattr(self.model, "always", ())) & set(self.implemented_properties)
         wanted = self._wanted([*properties, *always], [atoms])
         system = self._system([atoms])
@@ -120,7 +126,7 @@ class ZooCalculator(Calculator):
         for name in ("initial_charges", "initial_magmoms"):
             if (old.has(name) or atoms.has(name)) and not np.array_equal(old.arrays.get(name), atoms.arrays.get(name)):
                 changes.append(name)
-        if old.info.get("charge", 0.0) != atoms.info.get("charge", 0.0) and "initial_charges" not in changes:
+        if old.info.get("charge") != atoms.info.get("charge") and "initial_charges" not in changes:
             changes.append("initial_charges")
         return changes
 
@@ -130,10 +136,9 @@ class ZooCalculator(Calculator):
             raise PropertyNotImplementedError(
                 f"{self.card.name} does not compute '{name}' (has: {', '.join(self.implemented_properties)})"
             )
-        if name == "stress":
-            target = atoms if atoms is not None else self.atoms
-            if target is not None:
-                check_stress(target, [name])
+        target = atoms if atoms is not None else self.atoms
+        if target is not None:
+            check_periodicity(target, [name])
         with self._lock:  # atoms of several threads may share the calculator; each gets its own result
             return super().get_property(name, atoms, allow_calculation)
 
@@ -145,7 +150,7 @@ class ZooCalculator(Calculator):
         """Evaluate many structures in one batched call; the calculator's own state is not touched.
 
         Returns one dict of numpy results per structure, as in `results`; stress is left out for structures that are not
-        periodic in all three directions.
+        periodic in all three directions, and a dipole for those with a periodic direction.
         """
         structures = [structures] if isinstance(structures, Atoms) else list(structures)
         if not structures:
@@ -192,12 +197,12 @@ class ZooCalculator(Calculator):
                 f"(has: {', '.join(self.implemented_properties)})"
             )
         wanted = {"energy", "free_energy"} | asked
-        if "forces" in asked or "stress" in asked:  # one reverse pass gives both
-            wanted |= {p for p in (*_ALWAYS, "stress") if p in self.implemented_properties}
-        else:
-            wanted |= {p for p in ("energies",) if p in self.implemented_properties}
+        free = _WITH_FORCES if asked & {"forces", "stress", "uncertainties"} else _WITH_ENERGY
+        wanted |= {p for p in free if p in self.implemented_properties}
         if not any(a.pbc.all() for a in structures):
             wanted -= {"stress", "stresses"}
+        if all(a.pbc.any() for a in structures):
+            wanted -= {"dipole"}
         return wanted
 
     @staticmethod
@@ -244,10 +249,11 @@ class ZooCalculator(Calculator):
                 elif name == "stress":
                     if structures[s].pbc.all():
                         one[name] = _voigt(array[s]) / volumes[s]
-                elif name == "extrapolation_grade":
+                elif name in ("extrapolation_grade", "uncertainty"):
                     one[name] = float(array[s])
                 elif name == "dipole":
-                    one[name] = array[s].copy()
+                    if not structures[s].pbc.any():
+                        one[name] = array[s].copy()
                 elif name == "stresses":
                     if structures[s].pbc.all():
                         one[name] = np.stack([_voigt(v) for v in array[a:b]]) / (volumes[s] / max(b - a, 1))
@@ -310,12 +316,17 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
-def check_stress(atoms: Atoms, properties: Sequence[str]) -> None:
-    """Stress needs a cell in all three directions."""
+def check_periodicity(atoms: Atoms, properties: Sequence[str]) -> None:
+    """Stress needs a cell in all three directions, a dipole none in any."""
     if ("stress" in properties or "stresses" in properties) and not atoms.pbc.all():
         raise PropertyNotImplementedError(
             f"stress is defined for structures periodic in all three directions only (pbc is {atoms.pbc.tolist()}); "
             "use energy and forces, or set pbc and a cell"
+        )
+    if "dipole" in properties and atoms.pbc.any():
+        raise PropertyNotImplementedError(
+            f"the dipole is defined for structures without periodic directions only (pbc is {atoms.pbc.tolist()}), "
+            "because it would depend on the choice of the cell; charges are among the results"
         )
 
 

@@ -1,4 +1,4 @@
-"""Sums of models: Sum and Scale, and what makes sense to be added."""
+"""Models made of models: Sum and Scale, with what makes sense to be added, and committees."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from operator import add
 
 import torch
 
+from .committee import SHARED, check_cards, committee_card
 from .core.card import Card
-from .core.errors import OptionError, SpecError
+from .core.errors import OptionError, PropertyNotImplementedError, SpecError
 from .core.model import Model
 from .core.pairs import Pairs
-from .core.results import ADDITIVE, Results
+from .core.results import ADDITIVE, SPREADS, Results
 from .core.system import System
 
 
@@ -56,6 +57,45 @@ class Sum:
 
     def compute(self, system: System, pairs: Pairs, need: frozenset[str]) -> Results:
         return reduce(add, (m.compute(system, pairs, need & m.outputs) for m in self.models))
+
+
+class CommitteeModel:
+    """Mean and spread of several models of one family, over one shared neighbour list; see committee.py."""
+
+    def __init__(self, models: Sequence[Model], card: Card | None = None):
+        self.models = tuple(models)
+        check_cards([m.card for m in self.models])
+        first = self.models[0]
+        self.device, self.dtype = first.device, first.dtype
+        if any(m.device != self.device or m.dtype != self.dtype for m in self.models):
+            raise OptionError("the members of a committee must share device and dtype")
+        self.numbers = tuple(z for z in first.numbers if all(z in m.numbers for m in self.models))
+        self.cutoff = max(m.cutoff for m in self.models)
+        shared = frozenset.intersection(*(frozenset(m.outputs) for m in self.models))
+        self.outputs = (shared & (ADDITIVE | SHARED)) | SPREADS
+        always = (getattr(m, "always", ()) for m in self.models)
+        self.always = self.outputs & frozenset({"uncertainty"}).union(*always)
+        self.card = card or committee_card([m.card for m in self.models])
+
+    def compute(self, system: System, pairs: Pairs, need: frozenset[str]) -> Results:
+        """Results of the committee; raises PropertyNotImplementedError for an output that some member lacks."""
+        if missing := need - self.outputs:
+            raise PropertyNotImplementedError(
+                f"{self.card.name} does not compute {', '.join(sorted(missing))} "
+                f"(has: {', '.join(sorted(self.outputs))})"
+            )
+        asked = (need - SPREADS) | {"energy"} | ({"forces"} if "uncertainties" in need else set())
+        members = [m.compute(system, pairs, frozenset(asked)).present() for m in self.models]
+        out: dict[str, torch.Tensor] = {}
+        for name in asked & frozenset.intersection(*(frozenset(m) for m in members)):
+            stack = torch.stack([m[name] for m in members])
+            out[name] = stack.amax(dim=0) if "grade" in name else stack.mean(dim=0)
+            if name == "energy" and "uncertainty" in need:
+                sizes = [max(b - a, 1) for a, b in zip(system.first[:-1], system.first[1:], strict=True)]
+                out["uncertainty"] = (stack - out[name]).square().mean(dim=0).sqrt() / out[name].new_tensor(sizes)
+            if name == "forces" and "uncertainties" in need:
+                out["uncertainties"] = (stack - out[name]).square().sum(dim=-1).mean(dim=0).sqrt()
+        return Results(**{name: value for name, value in out.items() if name in need or name == "energy"})
 
 
 def combine(terms: Sequence[tuple[float, Model]]) -> Model:

@@ -32,28 +32,59 @@ def _families() -> list[Family]:
 
 
 def data_family(path: str | os.PathLike, family: str | None = None) -> Family | None:
-    """The family whose own files of structures end so; None where ASE's formats are meant."""
+    """The family whose own files of structures end so, or begin so; None where ASE's formats are meant."""
     from .registry import get_family
 
     many = _families() if family is None else [get_family(family)]
-    return next((f for f in many if f.data_suffixes and _inner(path).endswith(f.data_suffixes)), None)
+    for one in many:
+        if one.data_suffixes and _inner(path).endswith(one.data_suffixes):
+            return one
+    word = _first_word(Path(path).expanduser()) if any(f.data_begin for f in many) else ""
+    return next((f for f in many if f.data_begin and f.data_begin == word), None)
 
 
-def read_frames(path: str | os.PathLike, elements: Sequence[str] | Mapping[int, str] | None = None) -> list[Atoms]:
+def _first_word(file: Path) -> str:
+    """The first word of a file of structures whose name does not tell its format, which ".data" is part of: many codes
+    call their files so. Empty where there is no such file."""
+    from .files.compressed import chunks
+
+    if ".data" not in file.name.lower() or not file.is_file():
+        return ""
+    try:
+        head = next(chunks(file), b"")[:200].split()
+    except PotentialFileError:  # no readable file: whoever reads it as a whole says why
+        return ""
+    return head[0].decode("ascii", "replace").lower() if head else ""
+
+
+def check_data_options(path: str | os.PathLike, options: Mapping[str, Any]) -> None:
+    """Raise OptionError for options that reading or writing this file of structures does not have."""
+    family = data_family(path)
+    known = {} if family is None else family.data_options
+    for key in options:
+        if key not in known:
+            has = f"its options: {', '.join(known)}" if known else "it has none"
+            raise OptionError(f"{Path(path).name}: files of structures of this kind have no option '{key}' ({has})")
+
+
+def read_frames(
+    path: str | os.PathLike, elements: Sequence[str] | Mapping[int, str] | None = None, **options: Any
+) -> list[Atoms]:
     """All structures of a file, with energies, forces and stress where it has them: a family's own format (.cfg of
-    MLIP), or any that ASE reads. elements: the type map of files that name no elements, {type: symbol} where the types
-    do not count from 0.
+    MLIP, input.data of RuNNer), or any that ASE reads. elements: the type map of files that name no elements, {type:
+    symbol} where the types do not count from 0. options: of that format, such as length_unit and energy_unit.
 
-    Raises DataError for a file that is not there, cannot be read, or holds no structure.
+    Raises DataError for a file that is not there, cannot be read, or holds no structure, OptionError.
     """
     from .registry import load_object
 
     file = Path(path).expanduser()
     if not file.is_file():
         raise DataError(f"{file} is {'a folder' if file.is_dir() else 'not there'}; expected a file of structures")
+    check_data_options(file, options)
     if (family := data_family(file)) is not None:
         try:
-            frames = load_object(family.read_frames)(file, _types(elements))
+            frames = load_object(family.read_frames)(file, _types(elements), **options)
         except PotentialFileError as error:  # nothing is wrong with a potential
             raise DataError(str(error)) from error
     else:
@@ -66,6 +97,13 @@ def read_frames(path: str | os.PathLike, elements: Sequence[str] | Mapping[int, 
     if not frames:
         raise DataError(f"{file} holds no structure")
     return list(frames)
+
+
+def own_frames(path: str | os.PathLike) -> list[Atoms] | None:
+    """Structures of a file that its first word tells to be of a family's own format, which ASE would read in units that
+    may be wrong; None for all other files. Raises what read_frames does."""
+    family = data_family(path)
+    return read_frames(path) if family is not None and family.data_begin else None
 
 
 def check_target(path: str | os.PathLike) -> Path:
@@ -81,16 +119,20 @@ def check_target(path: str | os.PathLike) -> Path:
 
 
 def write_frames(
-    frames: Sequence[Atoms], path: str | os.PathLike, elements: Sequence[str] | Mapping[int, str] | None = None
+    frames: Sequence[Atoms],
+    path: str | os.PathLike,
+    elements: Sequence[str] | Mapping[int, str] | None = None,
+    **options: Any,
 ) -> Path:
     """Write structures with their attached results; elements: order of the types in files that name no elements, or
-    {type: symbol}. A file that exists is replaced once the new one is whole."""
+    {type: symbol}; options: of the format. A file that exists is replaced once the new one is whole."""
     from .registry import load_object
 
     file = check_target(path)
+    check_data_options(file, options)
     if (family := data_family(file)) is not None:
         order = elements_of(frames) if elements is None else _types(elements)
-        load_object(family.write_frames)(list(frames), file, order)
+        load_object(family.write_frames)(list(frames), file, order, **options)
     else:
         import ase.io
 
@@ -138,11 +180,12 @@ def convert(
     from .registry import family_of_file, get_family, load_object
 
     source, target = Path(source).expanduser(), Path(target).expanduser()
-    if not target.absolute().parent.is_dir() or target.is_dir():
+    one = family or family_of_file(str(source))
+    folders = one is not None and bool(get_family(one).folder)
+    if not target.absolute().parent.is_dir() or (target.is_dir() and not folders):
         raise OptionError(f"{target} cannot be written: name a file in a folder that exists")
     if target.exists() and source.exists() and target.samefile(source):
         raise OptionError(f"source and target are the same file, {target}; name another target")
-    one = family or family_of_file(_inner(source))
     if one is not None:
         found = get_family(one)
         if not found.convert:
@@ -151,15 +194,31 @@ def convert(
         return load_object(found.convert)(
             source, target, None if elements is None else tuple(elements), training, progress, **options
         )
-    if training is not None or options:
-        what = "--training" if training is not None else f"option '{next(iter(options))}'"
-        raise OptionError(f"{what} belongs to the conversion of a potential, and {source.name} holds structures")
+    if training is not None:
+        raise OptionError(f"--training belongs to the conversion of a potential, and {source.name} holds structures")
+    return _convert_frames(source, target, elements, options)
+
+
+def _convert_frames(
+    source: Path, target: Path, elements: Sequence[str] | None, options: Mapping[str, Any]
+) -> Converted:
+    """Structures into another format. An option that both formats have is for the source, and for the target where its
+    name begins with to_."""
+    if not source.is_file():
+        what = "is a folder without a potential in it" if source.is_dir() else "is not there"
+        raise DataError(f"{source} {what}; expected a potential or a file of structures")
     check_target(target)
-    frames = read_frames(source, elements)
+    given = {k: v for k, v in options.items() if not k.startswith("to_")}
+    asked = {k.removeprefix("to_"): v for k, v in options.items() if k.startswith("to_")}
+    if data_family(source) is None and not asked:
+        given, asked = {}, given  # only the target has options
+    check_data_options(target, asked)
+    frames = read_frames(source, elements, **given)
     order = tuple(elements) if elements is not None else elements_of(frames)
-    write_frames(frames, target, order)
+    write_frames(frames, target, order, **asked)
     notes = [f"{len(frames)} structures"]
-    if data_family(target) is not None:
+    family = data_family(target)
+    if family is not None and not family.data_begin:  # a format that tells elements by number
         types = ", ".join(f"{k} = {e}" for k, e in enumerate(order))
         notes.append(f"types: {types}" + ("" if elements is not None else " (order of appearance; --elements sets it)"))
     return Converted((target,), tuple(notes))

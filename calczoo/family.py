@@ -51,6 +51,15 @@ class Composite:
 
 
 @dataclass(frozen=True)
+class Committee:
+    """What `read` returns for several potentials that were trained for the same thing: a committee, whose mean is the
+    answer and whose spread its uncertainty. members: what `read` returns for each."""
+
+    members: tuple[Any, ...]
+    card: Card
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of potentials: light facts, and dotted names of the code that does the work, imported on first use.
 
@@ -60,13 +69,16 @@ class Family:
     bundled: name -> one line each; elements: () means it depends on the file
     kind: "potential" or "addon" (made to be added to a potential)
     suffixes: file names that end so need no family name: get_calculator("Ta06A.snap")
-    data_suffixes: of files of structures in the family's own format, which `read_frames` and `write_frames` handle
+    folder: name of the file that tells a folder of this family, whose models are folders, or "" for single files
+    data_suffixes: of files of structures in the family's own format, which `read_frames` and `write_frames` handle;
+    data_begin: first word of such files, whatever they are called, where that tells; data_options: name -> one line,
+    what reading and writing them may be told (units)
 
     Entries that a family may have, "" otherwise (calczoo convert, calczoo select):
     convert:      (source, target, elements, training, progress, **options) -> Converted: potential files into others
     select:       (request, candidates, training, threshold, limit, progress, **options) -> Selected
-    read_frames:  (path, elements) -> list of Atoms with reference values attached
-    write_frames: (frames, path, elements) -> path
+    read_frames:  (path, elements, **data options) -> list of Atoms with reference values attached
+    write_frames: (frames, path, elements, **data options) -> path
     """
 
     name: str
@@ -78,6 +90,7 @@ class Family:
     doi: str = ""
     formats: tuple[str, ...] = ()
     suffixes: tuple[str, ...] = ()
+    folder: str = ""
     outputs: tuple[str, ...] = ("energy", "energies", "forces", "stress")
     backends: tuple[str, ...] = ("torch", "warp")
     options: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +103,8 @@ class Family:
     read_frames: str = ""
     write_frames: str = ""
     data_suffixes: tuple[str, ...] = ()
+    data_begin: str = ""
+    data_options: Mapping[str, str] = field(default_factory=dict)
     example: str = ""
     origin: str = "calczoo"
 

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from .compose import Scale, Sum
+from .compose import CommitteeModel, Scale, Sum
 from .core.errors import NonFiniteResult, OptionError, PropertyNotImplementedError, TooLarge
 from .core.model import Model, TorchModel, twin_of
 from .core.pairs import Pairs, available_memory_gib, find_pairs
@@ -137,11 +137,13 @@ def check_memory(rows: int, n: int, max_memory_gib: float | None) -> None:
 
 
 def _terms(model: Model, factor: float = 1.0) -> list[tuple[float, Model]]:
-    """Sums and factors taken apart."""
+    """Sums, factors and committees taken apart."""
     if isinstance(model, Scale):
         return _terms(model.model, factor * model.factor)
     if isinstance(model, Sum):
         return [term for m in model.models for term in _terms(m, factor)]
+    if isinstance(model, CommitteeModel):
+        return [term for m in model.models for term in _terms(m, factor / len(model.models))]
     return [(factor, model)]
 
 

@@ -25,7 +25,7 @@ import pluggy
 
 from .core.card import Card
 from .core.errors import OptionError, PluginError, SpecError, UnknownCalculator
-from .family import Composite, Family, ModelRequest, close_match
+from .family import Committee, Composite, Family, ModelRequest, close_match
 from .spec import TermSpec, parse_spec
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILTIN",
+    "Committee",
     "Composite",
     "Family",
     "ModelRequest",
@@ -56,8 +57,10 @@ BUILTIN = {
     "sw": "calczoo.families.sw",
     "tersoff": "calczoo.families.tersoff",
     "mtp": "calczoo.families.mtp",
+    "hdnnp": "calczoo.families.hdnnp",
     "zbl": "calczoo.addons.zbl",
     "table": "calczoo.addons.table",
+    "ewald": "calczoo.addons.ewald",
 }
 """Adding a built-in family is one line here and one folder there."""
 
@@ -131,7 +134,7 @@ def get_family(name: str) -> Family:
     if name not in BUILTIN and name not in outside:
         raise UnknownCalculator(
             f"no family is called '{name}' (there are: {', '.join(family_names())})"
-            f"{close_match(name, family_names())}; see calczoo list"
+            f"{close_match(name, family_names())}{_as_folder(name)}; see calczoo list"
         )
     if name not in BUILTIN and len(outside[name]) > 1:
         raise PluginError(collisions()[name])
@@ -228,14 +231,31 @@ def list_calculators(
 
 
 def family_of_file(name: str) -> str | None:
-    """The built-in family whose files are called like this, by the longest suffix; None when there is none."""
-    found = [(len(s), n) for n in BUILTIN for s in get_family(n).suffixes if name.lower().endswith(s)]
-    return max(found)[1] if found else None
+    """The built-in family whose files are called like this, by the longest suffix, or whose folders look like the one
+    of this name; None when there is none."""
+    families = [get_family(n) for n in BUILTIN]
+    found = [(len(s), f.name) for f in families for s in f.suffixes if name.lower().endswith(s)]
+    return max(found)[1] if found else next((f.name for f in families if f.folder and is_model_folder(name, f)), None)
+
+
+def is_model_folder(name: str | Path, family: Family) -> bool:
+    """True for a folder that holds a model of a family whose models are folders, or a committee of such folders."""
+    try:
+        folder = Path(name).expanduser()
+        return (folder / family.folder).is_file() or any(folder.glob(f"*/{family.folder}"))
+    except (OSError, ValueError, RuntimeError):  # no usable file name
+        return False
+
+
+def _as_folder(name: str) -> str:
+    """How to name a folder of a potential that is called like this, where there is one: a bare word is a family."""
+    found = next((f.name for f in map(get_family, BUILTIN) if f.folder and is_model_folder(name, f)), None)
+    return "" if found is None else f"; the folder of that name, of {found}, is './{name}'"
 
 
 ABILITIES = frozenset(
-    "energy energies forces stress charges dipole descriptors extrapolation_grade extrapolation_grades "
-    "local_gap_variance fit gpu potential addon torch warp".split()
+    "energy energies forces stress charges dipole electronegativities descriptors extrapolation_grade "
+    "extrapolation_grades local_gap_variance fit gpu potential addon torch warp".split()
 )
 """What `list_calculators(can=...)` may ask for; families may have further outputs."""
 
@@ -274,14 +294,22 @@ def read_params(request: ModelRequest) -> Any:
 
 
 def build_model(request: ModelRequest) -> Model:
-    """Read and build one term; a Composite becomes a Sum."""
-    params = read_params(request)
+    """Read and build one term; a Composite becomes a Sum, a Committee a CommitteeModel."""
+    return _model(read_params(request), request)
+
+
+def _model(params: Any, request: ModelRequest) -> Model:
+    if isinstance(params, Committee):
+        from .compose import CommitteeModel
+
+        return CommitteeModel([_model(one, request) for one in params.members], card=params.card)
     if isinstance(params, Composite):
         from .compose import Sum
 
         models = []
         for name, part in params.terms:
-            sub = replace(request, family=name, model=None, args=(), options={})
+            options = request.options if name == request.family else {}
+            sub = replace(request, family=name, model=None, args=(), options=options)
             models.append(_build(part, sub))
         return Sum(models, card=params.card)
     return _build(params, request)

@@ -48,9 +48,10 @@ def parse_spec(text: str | Path, family_of: Callable[[str], str | None] = lambda
     A Path is one file, whatever characters its name holds.
     """
     if isinstance(text, Path):
-        if (family := family_of(text.name)) is None:
+        if (family := family_of(str(text))) is None:
             raise SpecError(f"no family is known for a file called '{text}'; write get_calculator(family, model=...)")
-        return (TermSpec(family, str(text)),)
+        bare = str(text) == text.name  # could be a bundled name, which a Path never is
+        return (TermSpec(family, f"./{text}" if bare else str(text)),)
     if not isinstance(text, str) or not text.strip():
         raise SpecError(f"empty calculator spec {text!r}; write for example 'snap:Mo' or 'eam:Ni.adp + zbl(1, 2)'")
     terms = []
@@ -113,7 +114,7 @@ def _parse_name(
     body: str, at: int, text: str, family_of: Callable[[str], str | None]
 ) -> tuple[str, str | None, str]:
     """Family, model or None, and what follows."""
-    if body and not _NAMED.match(body) and ("." in body or body[0] in "'\""):
+    if body and not _NAMED.match(body) and ("." in body or "/" in body or body[0] in "'\""):
         file, rest = _parse_model(body, at, text)
         if family := family_of(file):
             return family, file, rest

@@ -5,7 +5,10 @@
 
 It works with every calculator that gives an `extrapolation_grade`, and with everything of ASE that has `attach`
 (dynamics, optimizers). Thresholds as in Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017),
-doi:10.1016/j.commatsci.2017.08.031: below 2 a potential interpolates or nearly so, above 10 it is guessing.
+doi:10.1016/j.commatsci.2017.08.031: below 2 a potential interpolates or nearly so, above 10 it is guessing. The
+disagreement of a committee is watched in the same way, with thresholds of its own in eV/A:
+
+    watch = calczoo.grade_watch(atoms, dyn, save=0.2, stop=1.0, quantity="uncertainties")
 """
 
 from __future__ import annotations
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 GRADE, GRADES = "extrapolation_grade", "extrapolation_grades"
+NAMES = {
+    GRADE: "extrapolation grade", GRADES: "extrapolation grade", "uncertainty": "uncertainty of the energy (eV/atom)",
+    "uncertainties": "largest uncertainty of a force (eV/A)",
+}  # fmt: skip
+"""What may be watched, in words."""
 SAVE, STOP = 2.0, 10.0
 """Usual thresholds."""
 
@@ -28,14 +36,17 @@ SAVE, STOP = 2.0, 10.0
 class ExtrapolationStop(CalczooError, RuntimeError):
     """The grade exceeds the threshold that stops a run.
 
-    Attributes: grade, threshold, step, saved (frames written), path.
+    Attributes: grade, threshold, step, saved (frames written), path, quantity (what the grade is).
     """
 
-    def __init__(self, grade: float, threshold: float, step: int, saved: int, path: Path | None):
+    def __init__(
+        self, grade: float, threshold: float, step: int, saved: int, path: Path | None, quantity: str = GRADE
+    ):
         self.grade, self.threshold, self.step, self.saved, self.path = grade, threshold, step, saved, path
+        self.quantity = quantity
         kept = f"{saved} frames are in {path}" if path is not None else "no frame was to be saved"
         super().__init__(
-            f"stopped at step {step}: the extrapolation grade is {grade:.4g}, above {threshold:g}; {kept}. Compute "
+            f"stopped at step {step}: the {NAMES[quantity]} is {grade:.4g}, above {threshold:g}; {kept}. Compute "
             "them with the reference method, add them to the training set and fit again, or raise the threshold"
         )
 
@@ -53,7 +64,9 @@ class GradeWatch:
         stop: float | None = STOP,
         path: str | os.PathLike | None = "preselected.extxyz",
         dynamics: Any = None,
+        quantity: str = GRADE,
     ):
+        self.quantity = _quantity(quantity, save, stop)
         self.save, self.stop = _thresholds(save, stop)
         self.atoms, self.dynamics = atoms, dynamics
         idle = self.save is None and self.stop is None
@@ -66,7 +79,7 @@ class GradeWatch:
                     "whole one",
                     stacklevel=3,
                 )
-        _check_calculator(atoms)
+        _check_calculator(atoms, quantity)
         self.largest, self.largest_step, self.saved, self.calls = 0.0, 0, 0, 0
 
     @property
@@ -76,7 +89,7 @@ class GradeWatch:
 
     def __call__(self) -> float:
         """The grade now; raises ExtrapolationStop above `stop`, after the frame has been written."""
-        grade = grade_of(self.atoms)
+        grade = grade_of(self.atoms, self.quantity)
         step = self.step
         self.calls += 1
         if grade > self.largest:
@@ -86,7 +99,7 @@ class GradeWatch:
             append_frame(self.path, self.atoms, {"step": step})
             self.saved += 1
         if stops:
-            raise ExtrapolationStop(grade, float(self.stop), step, self.saved, self.path)  # type: ignore[arg-type]
+            raise ExtrapolationStop(grade, float(self.stop or 0.0), step, self.saved, self.path, self.quantity)
         return grade
 
 
@@ -97,10 +110,12 @@ def grade_watch(
     stop: float | None = STOP,
     path: str | os.PathLike | None = "preselected.extxyz",
     interval: int = 1,
+    quantity: str = GRADE,
 ) -> GradeWatch:
     """Attach a watch to any of ASE's dynamics or optimizers: every `interval` steps, frames whose extrapolation grade
     exceeds `save` are appended to the extended XYZ file `path`, and ExtrapolationStop is raised above `stop`, after
-    that frame has been appended too. None switches either off.
+    that frame has been appended too. None switches either off. quantity: "extrapolation_grade", or of a committee
+    "uncertainty" (eV/atom) or "uncertainties" (eV/A, the largest of an atom), which have no usual thresholds.
 
     Every frame is on the disk before the next step begins, with energy, forces, momenta, grades and step; a file that
     exists is added to. Raises OptionError for a calculator without grades, and for thresholds that make no sense.
@@ -109,16 +124,16 @@ def grade_watch(
         raise OptionError(f"{type(dyn).__name__} has no attach(); give one of ASE's dynamics or optimizers")
     if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
         raise OptionError(f"interval is {interval!r}; it must be a positive number of steps")
-    watch = GradeWatch(atoms, save, stop, path, dyn)
+    watch = GradeWatch(atoms, save, stop, path, dyn, quantity)
     dyn.attach(watch, interval=interval)
     return watch
 
 
-def grade_of(atoms: Atoms) -> float:
+def grade_of(atoms: Atoms, quantity: str = GRADE) -> float:
     """The structure's grade; the largest one where the calculator gives one per atom. OptionError when it has none."""
     calc = atoms.calc
     value: Any = None
-    for name in (GRADE, GRADES):
+    for name in _outputs(quantity):
         fresh = name in getattr(calc, "results", {}) and not calc.check_state(atoms)
         if fresh:
             value = calc.results[name]
@@ -127,22 +142,37 @@ def grade_of(atoms: Atoms) -> float:
         if value is not None:
             break
     if value is None:
-        raise OptionError(_without(calc))
+        raise OptionError(_without(calc, quantity))
     return float(value.max(initial=0.0)) if hasattr(value, "max") else float(value)
 
 
-def _check_calculator(atoms: Atoms) -> None:
+def _outputs(quantity: str) -> tuple[str, ...]:
+    """Properties of a calculator that tell the quantity."""
+    return (GRADE, GRADES) if quantity in (GRADE, GRADES) else (quantity,)
+
+
+def _quantity(quantity: str, save: Any, stop: Any) -> str:
+    if quantity not in NAMES:
+        raise OptionError(f"quantity is {quantity!r}; allowed are {', '.join(NAMES)}")
+    if quantity not in (GRADE, GRADES) and (save, stop) == (SAVE, STOP):
+        raise OptionError(f"an {quantity} has no usual thresholds; give save= and stop=, None to switch one off")
+    return quantity
+
+
+def _check_calculator(atoms: Atoms, quantity: str) -> None:
     calc = atoms.calc
     if calc is None:
         raise OptionError("the atoms have no calculator; set atoms.calc first")
     known = {*getattr(calc, "implemented_properties", ()), *getattr(calc, "results", {})}
-    if not known & {GRADE, GRADES}:
-        raise OptionError(_without(calc))
+    if not known & set(_outputs(quantity)):
+        raise OptionError(_without(calc, quantity))
 
 
-def _without(calc: Any) -> str:
+def _without(calc: Any, quantity: str) -> str:
     card = getattr(calc, "card", None)
     name = card.name if card is not None else type(calc).__name__
+    if quantity not in (GRADE, GRADES):
+        return f"{name} gives no {quantity}; committees do: calczoo.committee([...]) of several potentials"
     return (
         f"{name} gives no extrapolation grade; for a moment tensor potential use an .almtp file with an active set, or "
         'get_calculator("mtp", ..., training="train.cfg"), on the command line --option training=train.cfg'
@@ -192,10 +222,12 @@ def _frozen(atoms: Atoms, info: dict[str, Any]) -> Atoms:
     results = atoms.calc.results
     copy = atoms.copy()
     copy.info = {k: v for k, v in copy.info.items() if isinstance(v, (str, int, float))} | info
-    if GRADE in results:
-        copy.info[GRADE] = float(results[GRADE])
-    if GRADES in results:
-        copy.arrays[GRADES] = results[GRADES].copy()
+    for name in (GRADE, "uncertainty"):
+        if name in results:
+            copy.info[name] = float(results[name])
+    for name in (GRADES, "uncertainties"):
+        if name in results:
+            copy.arrays[name] = results[name].copy()
     known = {k: results[k] for k in ("energy", "forces", "stress") if k in results}
     copy.calc = SinglePointCalculator(copy, **known)
     return copy

@@ -21,10 +21,13 @@ RESULTS = ROOT / "validation" / "results"
 FIGURES = {
     "speed": ("Speed", "python validation/benchmarks/speed.py --write"),
     "speed_mtp": ("Speed of moment tensor potentials", "python validation/benchmarks/speed_mtp.py --write"),
+    "speed_hdnnp": ("Speed of neural network potentials", "python validation/benchmarks/speed_hdnnp.py --write"),
+    "speed_qeq": ("Speed of charge equilibration", "python validation/benchmarks/speed_qeq.py --write"),
     "verification": ("Verification", "python validation/benchmarks/verification.py"),
     "harness": ("Validation beside matcalc", "python validation/benchmarks/harness.py --write"),
     "anchors": ("Published numbers", "python validation/benchmarks/anchors.py --write"),
     "kills": ("Killed and resumed", "python validation/benchmarks/kills.py --write"),
+    "zuo_nnp": ("Published neural network potentials", "python validation/benchmarks/zuo_nnp.py --write"),
     "fit_mlearn": ("Bundled fits", "python validation/benchmarks/fit_mlearn.py --bundled"),
 }
 """Result file (without .md) -> its heading and the command that makes it."""

@@ -183,9 +183,15 @@ def read_structure(file: Path) -> Atoms:
     """Last structure of a file, or the one chosen with @index."""
     import ase.io
 
+    from calczoo.exchange import own_frames
+
     name, _, index = str(file).partition("@")
     if not Path(name).is_file():
         raise InvalidStructure(f"structure file {name} does not exist")
+    if (own := own_frames(name)) is not None:
+        if index and not (index.lstrip("-").isdigit() and -len(own) <= int(index) < len(own)):
+            raise InvalidStructure(f"{name} has {len(own)} structures and none called '{index}'; write one of 0, 1 ...")
+        return own[int(index or -1)]
     try:
         atoms = ase.io.read(str(file) if index else name)
     except Exception as error:  # ASE's readers raise whatever their parsers do

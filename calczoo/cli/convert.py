@@ -9,8 +9,10 @@ import typer
 
 from .common import OK, Elements, Json, Option, Progress, emit, parse_options
 
-Source = Annotated[Path, typer.Argument(help="Potential (.mtp, .almtp) or structures (.cfg, .extxyz, ...).")]
-Target = Annotated[Path, typer.Argument(help="File to write; its suffix tells the format.")]
+Source = Annotated[
+    Path, typer.Argument(help="Potential (.mtp, .almtp, folder of an NNP) or structures (.cfg, input.data, .extxyz).")
+]
+Target = Annotated[Path, typer.Argument(help="File to write, whose suffix tells the format, or folder of an NNP.")]
 Training = Annotated[Path | None, typer.Option("--training", help="Training set, for the active set of an .almtp.")]
 FamilyName = Annotated[str | None, typer.Option("--family", help="Family of SOURCE, where its suffix does not tell.")]
 

@@ -13,13 +13,14 @@ from .common import OK, Json, Option, Progress, emit, parse_options, show
 
 Family = Annotated[str, typer.Argument(help="Family to train (calczoo list --can fit).", show_default=False)]
 Train = Annotated[
-    Path, typer.Option("--train", help="Energies, forces, perhaps stress: extended XYZ, or .cfg of MLIP.")
+    Path, typer.Option("--train", help="Energies, forces, perhaps stress: extended XYZ, .cfg of MLIP, input.data.")
 ]
 Test = Annotated[Path | None, typer.Option("--test", help="The same, held out, for the error table.")]
 Elements = Annotated[str | None, typer.Option("--elements", "-e", help="Elements (default: those of --train).")]
 Level = Annotated[str | None, typer.Option("--level", help="mtp: level, or several to choose from, as in 12,16,20.")]
-Resume = Annotated[Path | None, typer.Option("--resume", help="mtp: file that keeps the state of the fit, to go on.")]
-Out = Annotated[Path, typer.Option("--out", help="Name of the files to write, without suffix.")]
+Generation = Annotated[int | None, typer.Option("--generation", help="hdnnp: 2 (default), 3 or 4.")]
+Resume = Annotated[Path | None, typer.Option("--resume", help="mtp, hdnnp: keeps the state of the fit, to go on.")]
+Out = Annotated[Path, typer.Option("--out", help="Name of the files to write, without suffix; hdnnp: folder.")]
 
 
 def command(
@@ -29,6 +30,7 @@ def command(
     elements: Elements = None,
     quadratic: Annotated[bool, typer.Option("--quadratic", help="Quadratic instead of linear model.")] = False,
     level: Level = None,
+    generation: Generation = None,
     resume: Resume = None,
     option: Option = None,
     out: Out = Path("fitted"),
@@ -38,11 +40,11 @@ def command(
     from calczoo.fitting import run_fit
 
     options = parse_options(option)
-    for name, value in (("level", level), ("resume", resume)):
+    for name, value in (("level", level), ("generation", generation), ("resume", resume)):
         if value is not None and name in options:
             raise OptionError(f"{name} is given twice, as --{name} and as --option {name}=...; leave one out")
         if value is not None:
-            options[name] = str(value)
+            options[name] = value if isinstance(value, int) else str(value)
     with Progress("fit") as progress:
         report = run_fit(
             family,

@@ -27,7 +27,7 @@ def command(
     return OK
 
 
-_CODE = ("read", "build", "read_frames", "write_frames")
+_CODE = ("read", "build", "read_frames", "write_frames", "data_begin")
 """Fields of a Family that name code, and say nothing to a user."""
 
 

@@ -38,6 +38,7 @@ File = Annotated[Path | None, typer.Argument(help="Structure file that ASE reads
 Proto = Annotated[str | None, typer.Option("--proto", help="Prototype instead of a file: Cu:fcc, NaCl:rocksalt:5.64.")]
 Supercell = Annotated[str | None, typer.Option("--supercell", help="Repeat the cell: 3 or 3,3,1.")]
 Out = Annotated[Path | None, typer.Option("--out", help="File to write: .extxyz, .xyz or .traj.")]
+GradeBy = Annotated[str, typer.Option(help="For a committee: uncertainty (eV/atom) or uncertainties (eV/A) instead.")]
 
 
 @app.command()
@@ -120,6 +121,7 @@ def md(
     every: Annotated[int, typer.Option(help="Write every so many steps.", min=1)] = 10,
     grade_save: Annotated[float | None, typer.Option(help="Save frames with a larger extrapolation grade.")] = None,
     grade_stop: Annotated[float | None, typer.Option(help="Stop above this extrapolation grade.")] = None,
+    grade_by: GradeBy = "extrapolation_grade",
     grade_out: Annotated[Path, typer.Option(help="File of the frames saved.")] = Path("preselected.extxyz"),
     model: ModelFile = None,
     elements: Elements = None,
@@ -148,7 +150,7 @@ def md(
     log: list[tuple[float, float]] = []
     graded = None
     if grade_save is not None or grade_stop is not None:
-        graded = GradeWatch(atoms, grade_save, grade_stop, grade_out, dynamics)
+        graded = GradeWatch(atoms, grade_save, grade_stop, grade_out, dynamics, grade_by)
     stopped: ExtrapolationStop | None = None
 
     def watch() -> None:
@@ -240,11 +242,21 @@ def _frozen(atoms: Atoms) -> Atoms:
 
     copy = atoms.copy()
     known = ("energy", "free_energy", "energies", "forces", "stress", "charges", "dipole")
+    also = ("electronegativities", "uncertainties")
     results = atoms.calc.results
     copy.calc = SinglePointCalculator(copy, **{k: v for k, v in results.items() if k in known})
-    if "extrapolation_grade" in results:
-        copy.info["extrapolation_grade"] = results["extrapolation_grade"]
+    copy.info |= {k: results[k] for k in ("extrapolation_grade", "uncertainty") if k in results}
+    for name in also:
+        if name in results:
+            copy.arrays[name] = results[name].copy()
     return copy
+
+
+_UNITS = {
+    "uncertainty": "uncertainty_eV_per_atom", "charges": "charges_e", "dipole": "dipole_e_A",
+    "electronegativities": "electronegativities_eV_per_e",
+}  # fmt: skip
+"""Results that some models have -> their names in the summary."""
 
 
 def _summary(atoms: Atoms) -> dict[str, Any]:
@@ -259,6 +271,7 @@ def _summary(atoms: Atoms) -> dict[str, Any]:
         "fmax_eV_per_A": _fmax(atoms),
         "stress_eV_per_A3": results.get("stress"),
         **{k: results[k] for k in ("extrapolation_grade",) if k in results},
+        **{k: results[n] for n, k in _UNITS.items() if n in results},
         "cell_A": atoms.cell.array,
     }
 
@@ -297,6 +310,8 @@ def _print(data: dict[str, Any]) -> None:
             continue
         if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 2:
             text = "; ".join(" ".join(f"{x:.6f}" for x in row) for row in value)
+        elif hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1 and len(value) > 12:
+            text = f"{value.min():.6f} to {value.max():.6f} ({len(value)} values)"
         elif hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:
             text = " ".join(f"{x:.6e}" for x in value)
         else:

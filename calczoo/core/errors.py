@@ -55,6 +55,10 @@ class InvalidStructure(StructureError):
     """Positions, charges or numbers that are not finite or have the wrong shape."""
 
 
+class UnsupportedPeriodicity(InvalidStructure, NotImplementedError):
+    """A model that has no energy for structures periodic in these directions, such as one with long-range forces."""
+
+
 class InvalidCell(StructureError):
     """A periodic direction without a usable cell vector."""
 

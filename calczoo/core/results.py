@@ -11,6 +11,8 @@ from .errors import CalczooError
 
 ADDITIVE = frozenset({"energy", "energies", "forces", "virial", "virials", "pair_gradients"})
 """Outputs of a sum that are the sums of its terms' outputs."""
+SPREADS = frozenset({"uncertainty", "uncertainties"})
+"""Standard deviations of energies and forces: scaled by the size of a factor, never added."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Results:
     virial (S, 3, 3) = dE/d(strain) of each structure; stress = virial / volume, in ASE's sign (positive = tension),
     virials (N, 3, 3): per-atom sum_j r_ij (x) dU_i/dr_ij,
     pair_gradients (P, 3): dU_i/dr_ij of each directed pair, in the order of the Pairs,
-    descriptors: per-atom, (N, K), charges (N,), dipole (S, 3).
+    descriptors: per-atom, (N, K), charges (N,) e, dipole (S, 3) e A, electronegativities (N,) eV/e,
+    uncertainty (S,) eV/atom and uncertainties (N,) eV/A: how much the members of a committee differ.
     """
 
     energy: torch.Tensor | None = None
@@ -33,9 +36,12 @@ class Results:
     descriptors: torch.Tensor | None = None
     charges: torch.Tensor | None = None
     dipole: torch.Tensor | None = None
+    electronegativities: torch.Tensor | None = None
     extrapolation_grade: torch.Tensor | None = None
     extrapolation_grades: torch.Tensor | None = None
     local_gap_variance: torch.Tensor | None = None
+    uncertainty: torch.Tensor | None = None
+    uncertainties: torch.Tensor | None = None
 
     def present(self) -> dict[str, torch.Tensor]:
         """Name -> tensor of what is there."""
@@ -57,7 +63,9 @@ class Results:
         return Results(**out)
 
     def __mul__(self, factor: float) -> Results:
-        """Scale energies and their derivatives; charges, descriptors and grades are not scaled."""
-        return replace(self, **{k: v * factor for k, v in self.present().items() if k in ADDITIVE})
+        """Scale energies, their derivatives and spreads; charges, descriptors and grades are not scaled."""
+        changed = {k: v * factor for k, v in self.present().items() if k in ADDITIVE}
+        changed |= {k: v * abs(factor) for k, v in self.present().items() if k in SPREADS}
+        return replace(self, **changed)
 
     __rmul__ = __mul__

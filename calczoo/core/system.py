@@ -22,7 +22,9 @@ class System:
 
     numbers (N,) int64 atomic numbers; positions (N, 3) A, in float32 from the centre of each structure; cell (S, 3, 3)
     A, rows are vectors; pbc (S, 3) bool; system_index (N,) int64; first (S + 1,): atoms of structure s are
-    first[s]:first[s+1] (host integers).
+    first[s]:first[s+1] (host integers). charge (S,) e, the total charge: info["charge"] where a structure has it, else
+    the sum of its initial charges, else 0. Where both are there and disagree, info["charge"] wins: initial charges may
+    be guesses. initial_charges (N,) e, zero in structures without; None where no structure has any.
     """
 
     numbers: torch.Tensor
@@ -32,6 +34,7 @@ class System:
     system_index: torch.Tensor
     first: tuple[int, ...]
     charge: torch.Tensor | None = None
+    initial_charges: torch.Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -90,8 +93,20 @@ class System:
             pbc=put(stack([a.pbc for a in many], (3,), bool)),
             system_index=put(np.repeat(np.arange(len(many)), sizes)),
             first=first,
-            charge=put(np.array([float(a.info.get("charge", 0.0)) for a in many]), dtype),
+            charge=put(np.array([total_charge(a) for a in many]), dtype),
+            initial_charges=put(_initial_charges(many), dtype) if any(a.has("initial_charges") for a in many) else None,
         )
+
+
+def total_charge(atoms: Atoms) -> float:
+    """e: info["charge"], else the sum of the initial charges, else 0."""
+    if "charge" in atoms.info:
+        return float(atoms.info["charge"])
+    return float(atoms.get_initial_charges().sum()) if atoms.has("initial_charges") else 0.0
+
+
+def _initial_charges(many: Sequence[Atoms]) -> np.ndarray:
+    return np.concatenate([np.asarray(a.get_initial_charges(), dtype=np.float64) for a in many])
 
 
 def check_atoms(atoms: Atoms, where: str = "") -> None:

@@ -26,7 +26,7 @@ def run_fit(
 
     train, test: extended XYZ files, or files of a family's own format such as .cfg; elements: default those of the
     training set; out: path without suffix of the files to write (a family's suffix is cut off); options: the family's
-    own, see its `fit`.
+    own, see its `fit`, and those of files of structures that name no units (length_unit, energy_unit).
 
     Raises UnknownCalculator, OptionError (the family cannot be trained, unknown option), DataError, FitError.
     """
@@ -44,11 +44,24 @@ def run_fit(
         raise OptionError(f"'{family}' cannot be trained here; families that can: calczoo list --can fit")
     symbols = parse_elements(elements)
     stem = _stem(out, found.suffixes)
-    data = read_dataset(train, symbols)
-    held = None if test is None else read_dataset(test, symbols)
-    result = load_object(found.fit)(data, held, symbols, quadratic=quadratic, progress=progress, **(options or {}))
+    given = dict(options or {})
+    units = _data_options((train, test), given)
+    data = read_dataset(train, symbols, **units.get(str(train), {}))
+    held = None if test is None else read_dataset(test, symbols, **units.get(str(test), {}))
+    result = load_object(found.fit)(data, held, symbols, quadratic=quadratic, progress=progress, **given)
     files = tuple(result.write(stem))
     return FitReport(family, result, files, time.perf_counter() - start)
+
+
+def _data_options(paths: tuple[str | Path | None, ...], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{path: what reading it must be told}, taken out of the options of the fit."""
+    from ..exchange import data_family
+
+    found = {str(p): data_family(p) for p in paths if p is not None}
+    out = {p: {k: options[k] for k in family.data_options if k in options} for p, family in found.items() if family}
+    for key in {k for known in out.values() for k in known}:
+        del options[key]
+    return out
 
 
 def _stem(out: str | Path, suffixes: tuple[str, ...]) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -140,14 +141,14 @@ class Dataset:
         return f"{self.name or 'data set'}: {len(self)} structures, {self.n_atoms} atoms ({text}); sha256 {self.sha256}"
 
 
-def read_dataset(path: str | Path, elements: Sequence[str] | None = None) -> Dataset:
-    """An extended XYZ file, also compressed (.xz, .gz, .bz2), or a file of a family's own format (.cfg of MLIP), for
-    which `elements` is the order of the types. Raises DataError."""
+def read_dataset(path: str | Path, elements: Sequence[str] | None = None, **options: Any) -> Dataset:
+    """An extended XYZ file, also compressed (.xz, .gz, .bz2), or a file of a family's own format (.cfg of MLIP,
+    input.data of RuNNer), for which `elements` is the order of the types and options tell units. Raises DataError."""
     from ..exchange import data_family, read_frames
 
     file = Path(path).expanduser()
     if file.is_file() and data_family(file) is not None:
-        return Dataset.from_atoms(read_frames(file, elements), file.name, sha256(file))
+        return Dataset.from_atoms(read_frames(file, elements, **options), file.name, sha256(file))
     if not file.is_file():
         raise DataError(f"{file} is not a file; expected an extended XYZ file (.extxyz, .xyz, also .xz, .gz, .bz2)")
     inner = Path(file.stem) if file.suffix in _OPEN else file
@@ -163,6 +164,17 @@ def read_dataset(path: str | Path, elements: Sequence[str] | None = None) -> Dat
     if not structures:
         raise DataError(f"{file} holds no structure")
     return Dataset.from_atoms(structures, file.name, sha256(file))
+
+
+def charges_of(atoms: Atoms) -> np.ndarray | None:
+    """(n,) e: reference charges of a structure's atoms, those of its (single-point) calculator, else of its arrays
+    `charges` or `initial_charges`; None where there are none."""
+    if atoms.calc is not None and atoms.calc.results.get("charges") is not None:
+        return np.asarray(atoms.calc.results["charges"], dtype=float)
+    for key in ("charges", "initial_charges"):
+        if atoms.has(key):
+            return np.asarray(atoms.arrays[key], dtype=float)
+    return None
 
 
 def as_dataset(data: Dataset | Iterable[Atoms], name: str = "") -> Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.card import Card
-from .errors import KINDS, ErrorTable
+from .errors import KINDS, OTHER_KINDS, ErrorTable
 
 Progress = Callable[[str, float], None]
 """progress(what, fraction done): called from time to time while a fit runs."""
@@ -54,11 +54,13 @@ class FitReport:
         table = Table(title=f"{self.result.card.name}: errors (MAE / RMSE)")
         table.add_column("set")
         table.add_column("group")
-        for kind, unit in KINDS.items():
+        found = {kind for errors in self.result.errors.values() for kind in errors.units()}
+        kinds = {kind: unit for kind, unit in (KINDS | OTHER_KINDS).items() if kind in found or kind in KINDS}
+        for kind, unit in kinds.items():
             table.add_column(f"{kind} ({unit})", justify="right")
         for part, errors in self.result.errors.items():
             for group in errors.rows:
-                cells = [_cell(errors, kind, group) for kind in KINDS]
+                cells = [_cell(errors, kind, group) for kind in kinds]
                 table.add_row(part, group, *cells, end_section=group == "all")
         return table
 

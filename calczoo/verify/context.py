@@ -6,6 +6,7 @@ import inspect
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from ase import Atoms
 
 from ..core.elements import parse_elements
-from ..core.errors import OptionError
+from ..core.errors import InvalidStructure, OptionError
 from .base import PROFILES, CheckFailed, Comparison, NotApplicable, Tolerances
 from .lattice import Lattice, find_lattice
 from .structures import diamond, fcc, primitive_fcc, write_configurations
@@ -99,6 +100,12 @@ class Context:
         self.inspect(result, atoms, label)
         return result
 
+    def charges(self, atoms: Atoms) -> np.ndarray | None:
+        """Atomic charges (e), None for a calculator that has none."""
+        if "charges" not in getattr(self.calc, "implemented_properties", ()):
+            return None
+        return np.asarray(self.calc.get_property("charges", atoms))
+
     def compute_many(self, structures: Sequence[Atoms], properties: Sequence[str] | None = None) -> list[Result]:
         """`compute` for many structures, in batches where the calculator has `evaluate`."""
         if not has_evaluate(self.calc):
@@ -157,6 +164,26 @@ class Context:
         if self.quick and len(self.elements) > _QUICK_GROUPS:
             return f"quick: {_QUICK_GROUPS} of {len(self.elements)} elements and one mixture"
         return ""
+
+    @cached_property
+    def takes_slabs(self) -> bool:
+        """False for a calculator that refuses structures periodic in one or two directions and says so by raising
+        InvalidStructure, as those with Ewald sums do; checks leave such structures out then."""
+        group = self.mixture()
+        slab = fcc(group, self.d(group), self.rng("slab"))
+        slab.pbc = (True, True, False)
+        try:
+            self.compute(slab, ("energy",))
+        except InvalidStructure:
+            return False
+        except Exception:  # hides: any other failure, which the checks that have slabs find
+            self.forget()
+        return True
+
+    def boundaries_note(self) -> str:
+        """`groups_note`, with what is left out of the ways to be periodic."""
+        refused = "" if self.takes_slabs else "all directions periodic, or none: others are refused"
+        return "; ".join(x for x in (self.groups_note(), refused) if x)
 
     def mixture(self) -> tuple[str, ...]:
         """The species of the random mixture: all of them, or eight chosen at random."""

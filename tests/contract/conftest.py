@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from contract.examples import EXAMPLES, Example
+from contract.examples import EXAMPLES, LONG_RANGE, Example
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "example" in metafunc.fixturenames:
-        files_only = metafunc.module.__name__.endswith("test_files")
-        chosen = [e for e in EXAMPLES if e.files or not files_only]
+        name = metafunc.module.__name__
+        chosen = [e for e in EXAMPLES if e.files or not name.endswith("test_files")]
+        if name.endswith("test_long_range"):
+            chosen = list(LONG_RANGE)
         metafunc.parametrize("example", chosen, ids=str, scope="module")
 
 

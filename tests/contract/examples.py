@@ -80,6 +80,14 @@ def _elements(example: Example) -> tuple[str, ...]:
 
 
 _SNAP = ".snapcoeff", ".snapparam"
+_RUNNER = {"length_unit": "Bohr", "energy_unit": "Ha", "extrapolation": "ignore"}
+
+
+def _folder(*numbers: str) -> tuple[str, ...]:
+    """Files of a neural network potential of these elements."""
+    return ("input.nn", "scaling.data", *(f"weights.{z}.data" for z in numbers))
+
+
 EXAMPLES = (
     Example("snap", "snap", ("W", "bcc", 3.18), tuple(f"W_2940_2017_2{s}" for s in (".snap", *_SNAP))),
     Example("snap", "snap", ("Ni", "fcc", 3.52), tuple(f"Ni_Zuo_JPCA2020.quadratic{s}" for s in _SNAP)),
@@ -98,11 +106,19 @@ EXAMPLES = (
     Example("mtp", "mtp", ("Ta", "bcc", 3.25), ("quaternary.mtp",), "data/mtp/maml/MoNbTaW/mtp.2021.08",
             ("Mo", "Nb", "Ta", "W")),
     Example("mtp", "mtp", ("Cu", "fcc", 3.62), ("pot.almtp",), "data/mtp/pyiron_mlip3_Cu", ("Cu",)),
+    Example("hdnnp", "hdnnp", ("Mo", "bcc", 3.16), _folder("042"), "data/hdnnp/mlearn_nnp/Mo", options=_RUNNER),
+    Example("hdnnp", "hdnnp", ("Cu", "fcc", 4.1), _folder("016", "029"), "data/hdnnp/n2p2/potentials/Cu2S_PBE",
+            options={"length_unit": "A", "energy_unit": "eV", "extrapolation": "ignore"}),
     Example("zbl", "zbl(2.0, 3.0)", ("W", "bcc", 2.6), elements=("W", "Be")),
     Example("table", "table", ("W", "bcc", 3.2), ("W_He_JW2013.table",), elements=("W", "He"),
             options={"pair": "W-He", "keyword": "WHe"}, gradient=1e-4),
 )  # fmt: skip
-"""At least one per family; several where a family reads several kinds of files."""
+"""At least one per family of local models; several where a family reads several kinds of files."""
+
+LONG_RANGE = (
+    Example("ewald", "ewald(Na=1, Cl=-1)", ("NaCl", "rocksalt", 5.64), ordered=True),
+)  # fmt: skip
+"""Models whose energy no cutoff bounds: `test_long_range.py` holds them to what makes sense for them."""
 
 _LATTICES = {
     "Mo": ("bcc", 3.16), "W": ("bcc", 3.18), "Ta": ("bcc", 3.32), "Nb": ("bcc", 3.31), "Li": ("bcc", 3.44),
@@ -110,13 +126,19 @@ _LATTICES = {
 }  # fmt: skip
 
 
+def bundled_names() -> list[str]:
+    """Every model that comes with the package."""
+    return [name for name in list_calculators("*:*") if name.partition(":")[0] in BUILTIN]
+
+
 @cache
 def bundled() -> tuple[Example, ...]:
-    """Every model that comes with the package."""
+    """Those that are at home in a crystal; models with charges that feel each other at any distance are not, and have
+    tests of their own."""
     out = []
-    for name in list_calculators("*:*"):
+    for name in bundled_names():
         family, _, model = name.partition(":")
-        if family in BUILTIN:
+        if "charges" not in describe(name).outputs:
             first = get_family(family).bundled_elements[model][0]
             out.append(Example(family, name, (first, *_LATTICES[first])))
     return tuple(out)

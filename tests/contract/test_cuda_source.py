@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import warp as wp
 
 from calczoo.core.warp_base import KERNELS, init_warp
+from calczoo.families.hdnnp.kernels import _kernel as hdnnp_kernel
 from calczoo.families.mtp.kernels import _kernel as mtp_kernel
 from calczoo.families.snap.kernels import _kernel as snap_kernel
 from contract.examples import all_examples
@@ -27,8 +30,8 @@ def test_kernels_compile_for_cuda(tmp_path):
             calc = example.calculator(backend="warp", dtype=dtype)
             calc.evaluate([example.structure()], ("energy", "forces", "stress"))
     kernels = {name: k for name, k in KERNELS.items() if name not in HOST_ONLY and not name.endswith(("_8", "_16"))}
-    for dtype in (torch.float64, torch.float32):  # on CUDA a block of SNAP or MTP is one atom
-        for make in (snap_kernel, mtp_kernel):
+    for dtype in (torch.float64, torch.float32):  # on CUDA a block is one atom, for NNPs one neighbour of it
+        for make in (snap_kernel, mtp_kernel, partial(hdnnp_kernel, "values"), partial(hdnnp_kernel, "pull")):
             kernel = make(dtype, 1)
             kernels[kernel.key] = kernel
     assert len(kernels) > 10

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from calczoo.registry import BUILTIN, Family, get_family, load_object
-from contract.examples import EXAMPLES
+from contract.examples import EXAMPLES, LONG_RANGE
 
 
 def test_every_family_has_an_example():
-    assert {e.family for e in EXAMPLES} == set(BUILTIN)
+    assert {e.family for e in (*EXAMPLES, *LONG_RANGE)} == set(BUILTIN)
 
 
 @pytest.mark.parametrize("name", BUILTIN)

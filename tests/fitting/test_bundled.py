@@ -11,10 +11,11 @@ from ase.build import bulk
 
 from calczoo import describe, get_calculator, list_calculators
 from calczoo.families.snap import DEFAULTS, FAMILY
-from calczoo.families.snap.bundle import SETTINGS, ZBL
+from calczoo.families.snap.bundle import SETTINGS
 from calczoo.families.snap.load import MODELS
 from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import compare, evaluate
+from calczoo.fitting.mlearn import ZBL
 from data import mlearn
 
 # energy MAE (meV/atom) and force component RMSE (eV/A) of the published coefficient files, doi:10.1021/acs.jpca.9b08723

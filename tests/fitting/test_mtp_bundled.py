@@ -12,10 +12,11 @@ from ase.md.verlet import VelocityVerlet
 
 from calczoo import describe, get_calculator
 from calczoo.families.mtp import FAMILY
-from calczoo.families.mtp.bundle import EQUATION_OF_STATE, SETTINGS
+from calczoo.families.mtp.bundle import SETTINGS
 from calczoo.families.mtp.load import MODELS
 from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import compare, evaluate
+from calczoo.fitting.mlearn import EQUATION_OF_STATE
 from data import mlearn
 
 PUBLISHED = {  # energy MAE (meV/atom), force component RMSE (eV/A) of the published files, doi:10.1021/acs.jpca.9b08723

@@ -17,7 +17,6 @@ from calczoo.calculator import ZooCalculator
 from calczoo.core.errors import DataError, FitError, OptionError
 from calczoo.core.universal import universal_repulsion
 from calczoo.families.mtp.fit import fit
-from calczoo.families.mtp.fit_guess import contacts, lone_pairs
 from calczoo.families.mtp.fit_search import Keeper, normalised, start
 from calczoo.families.mtp.fit_settings import FitSettings
 from calczoo.families.mtp.fit_train import row_weights
@@ -26,6 +25,7 @@ from calczoo.families.mtp.load import build
 from calczoo.fitting import run_fit
 from calczoo.fitting.data import Dataset
 from calczoo.fitting.errors import evaluate
+from calczoo.fitting.guesses import contacts, lone_pairs
 from calczoo.registry import ModelRequest
 
 CUTOFF = 4.4

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from calczoo import get_calculator
 from calczoo.verify import CHECKS, Context, run_check
 from verify import toys
 
@@ -18,7 +21,7 @@ BROKEN = {
     "inversion": [toys.Chiral],
     "threads": [toys.SharedScratch],
     "memory": [toys.Leaky],
-    "extensivity": [toys.Superlinear],
+    "extensivity": [toys.Superlinear, toys.SuperlinearWithCharges],
     "isolated_atoms": [toys.FeelsTheBox],
     "determinism": [toys.Random],
     "small_cell": [toys.NearestImageOnly],
@@ -70,3 +73,23 @@ def test_a_fault_is_seen_by_its_own_check_only(toy):
     context = Context(toy, ["Cu"], quick=True, seed=7)
     for name in ("permutation", "objectivity", "determinism", "reuse"):
         assert run_check(name, context).status == "pass"
+
+
+@pytest.mark.parametrize("name", ["periodicity", "outside_cell", "odd_cells", "batch", "reuse"])
+def test_slabs_are_left_out_where_they_are_refused(name):
+    """A calculator with Ewald sums says what it cannot; that is no fault, and the report tells it."""
+    result = run_check(name, Context(toys.NoSlabs, ["Cu", "Ni"], quick=True, seed=7))
+    assert result.status == "pass" and "all directions periodic, or none" in result.reason
+
+
+def test_charges_that_flow_between_fragments_are_no_fault():
+    """Fourth-generation networks failed: they share the charge among all atoms, whatever the distance."""
+    context = Context(partial(get_calculator, "hdnnp:carbon-chains", device="cpu", threads=1), ["C", "H"], quick=True)
+    result = run_check("extensivity", context)
+    assert result.status == "pass" and "charges flow between unlike clusters" in result.reason
+
+
+def test_ions_alone_are_no_fault():
+    """An ion in a periodic cell has the energy of a charged lattice."""
+    salt = partial(get_calculator, "ewald(Na=1, Cl=-1) + zbl(2.0, 3.0)", device="cpu", threads=1)
+    assert run_check("isolated_atoms", Context(salt, ["Na", "Cl"], quick=True)).status == "pass"

@@ -9,6 +9,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
+from calczoo.core.errors import InvalidStructure
+
 RC = 5.0
 SIZE = {"Cu": 2.5, "Ni": 2.4, "Al": 2.8}
 
@@ -122,6 +124,15 @@ class Batched(Good):
         return out
 
 
+class NoSlabs(Batched):
+    """Good, but refuses structures that are periodic in one or two directions, as Ewald sums do."""
+
+    def check(self, atoms):
+        super().check(atoms)
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise InvalidStructure("all three directions, or none")
+
+
 class Single(Good):
     """Good in float32: positions, energy and forces are rounded."""
 
@@ -228,6 +239,15 @@ class Leaky(Good):
 class Superlinear(Good):
     def extra_energy(self, atoms, i, j, v):
         return 1e-6 * len(atoms) ** 2
+
+
+class SuperlinearWithCharges(Superlinear):
+    """Charges flow between clusters far apart, and the energy does not add up either."""
+
+    implemented_properties = [*Good.implemented_properties, "charges"]
+
+    def evaluate_one(self, atoms):
+        return {**super().evaluate_one(atoms), "charges": np.linspace(-1.0, 1.0, len(atoms))}
 
 
 class FeelsTheBox(Good):

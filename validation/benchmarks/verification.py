@@ -30,6 +30,10 @@ DATA = (
     ("mtp", "mtp/maml/Mo/fitted.mtp", "Mo"), ("mtp", "mtp/maml/MoNbTaW/mtp.2021.08/quaternary.mtp", "Mo,Nb,Ta,W"),
     ("mtp", "mtp/pyiron_mlip3_Cu/pot.almtp", "Cu"),
 )  # fmt: skip
+FOLDERS = (
+    ("hdnnp/mlearn_nnp/Mo", "Bohr", "Ha"), ("hdnnp/n2p2/potentials/Cu2S_PBE", "A", "eV"),
+    ("hdnnp/n2p2/nnp-predict_4G/AlAuMgO_4G", "Bohr", "Ha"),
+)  # fmt: skip
 SPECS = ("snap:Li", "snap:Mo", "snap:Cu", "snap:Ni", "snap:Si", "snap:Ge")
 
 
@@ -50,7 +54,14 @@ def cases() -> list[tuple[str, Any]]:
     if text := os.environ.get("CALCZOO_DATA"):
         data = Path(text) / "data"
         out += [(f, partial(get_calculator, m, model=data / f, elements=e)) for m, f, e in DATA if (data / f).is_file()]
-    out += [(spec, partial(get_calculator, spec)) for spec in (*SPECS, *list_calculators("mtp:*"))]
+        for folder, length, energy in FOLDERS:
+            if (data / folder).is_dir():
+                units = {"length_unit": length, "energy_unit": energy, "extrapolation": "ignore"}
+                out.append((folder, partial(get_calculator, "hdnnp", model=data / folder, **units)))
+    specs = (*SPECS, *list_calculators("mtp:*"), *list_calculators("hdnnp:*"))
+    out += [(spec, partial(get_calculator, spec)) for spec in specs]
+    salt = "ewald(Na=1, Cl=-1) + zbl(2.0, 3.0)"
+    out.append((salt, partial(get_calculator, salt)))
     out.append(("zbl(2.0, 2.5), W", partial(get_calculator, "zbl(2.0, 2.5)", elements=["W"])))
     return out
 

@@ -24,6 +24,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from calczoo.core.errors import DataError
+from calczoo.exchange import own_frames
 from calczoo.family import close_match
 
 MLEARN = ("Cu", "Ge", "Li", "Mo", "Ni", "Si")
@@ -100,7 +101,8 @@ def read_frames(path: Path) -> list[Atoms]:
         return _folder(path)
     if path.stat().st_size > MAX_BYTES:
         raise DataError(f"{path.name}: {path.stat().st_size} bytes; at most {MAX_BYTES}")
-    frames = _file(path)
+    own = own_frames(path)
+    frames = _file(path) if own is None else own
     if not frames:
         raise DataError(f"{path.name}: no frames")
     for atoms in frames:

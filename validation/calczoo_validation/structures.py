@@ -17,6 +17,7 @@ from ase.data import atomic_numbers, covalent_radii, reference_states
 from ase.io import read
 
 from calczoo.core.errors import DataError, InvalidStructure, OptionError
+from calczoo.exchange import own_frames
 from calczoo.family import close_match
 
 from .symmetry import Symmetry
@@ -350,8 +351,9 @@ def read_structure(name: str) -> Atoms:
         raise DataError(f"structure file {path} does not exist")
     if index and not re.fullmatch(r"-?\d+", index):
         raise DataError(f"structure {name}: write the number of one structure, as in {path}@0, or @-1 for the last")
+    own = own_frames(path)
     try:
-        return read(path, index=int(index or -1))
+        return read(path, index=int(index or -1)) if own is None else own[int(index or -1)]
     except (StopIteration, IndexError) as error:
         raise DataError(f"structure {name}: the file has no structure number {index or -1}") from error
     except Exception as error:  # ASE's readers raise whatever their parsers do

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...fitting.data import Dataset, read_dataset
+from ...fitting.data import read_dataset
+from ...fitting.mlearn import EQUATION_OF_STATE, training_set
 from ...fitting.report import FitResult, Progress
 from .fit import fit
 from .load import MODELS
@@ -42,15 +43,6 @@ COMMON: dict[str, Any] = {
     "licence": "MIT (training data: BSD-3-Clause)",
 }
 
-EQUATION_OF_STATE = {  # A^3 per atom, GPa, B' of the crystal in PBE; only for guesses of compressed structures
-    "Li": (20.2, 13.9, 3.4),
-    "Mo": (15.8, 260.0, 4.2),
-    "Cu": (12.0, 138.0, 5.0),
-    "Ni": (10.9, 195.0, 4.9),
-    "Si": (20.45, 88.6, 4.3),
-    "Ge": (24.1, 59.0, 4.8),
-}
-
 # stresses of a fixed plane-wave basis do not fit its energies, least in the metals with d electrons
 _ENERGIES_FIRST = {"stress_weight": 10.0}
 
@@ -65,13 +57,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Ge": {"max_dist": 5.1, "min_dist": 1.2, **_COVALENT},
     "Li": {"max_dist": (5.1, 5.7), "min_dist": 1.2, "energy_weight": 100.0},
 }
-
-
-def training_set(name: str, folder: Path) -> Dataset:
-    """The training data of an element; lithium without the shear stresses of its sheared crystals, which change sign
-    between strains of 0.5 and 1 %. Raises DataError."""
-    data = read_dataset(folder / f"{name}_train.extxyz.xz")
-    return data.without_stress("Elastic", (3, 4, 5)) if name == "Li" else data
 
 
 def refit(name: str, folder: Path, progress: Progress | None = None, **options: Any) -> FitResult:

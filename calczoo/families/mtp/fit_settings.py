@@ -41,7 +41,7 @@ class FitSettings:
     start_atoms atoms; the best goes on. iterations, tolerance: of the search, which ends when four steps in a row gain
     less than this part of the objective. seed: of all that is drawn.
     compression: guessed energies of compressed structures, as in SNAP fits; contacts: structures in which an atom is
-    pushed at its neighbour, with the growth of the universal repulsion as energy (`fit_guess`); guess_weight: of both,
+    pushed at its neighbour, with the growth of the universal repulsion (`fitting.guesses`); guess_weight: of both,
     where one is the weight of a force that is wrong by 1 eV/A.
     folds, holdouts: parts of the training set, and how many of them are held out in turn for a choice between lists;
     search_atoms, search_iterations: size of the fits for it; score: weights of the logarithms of their errors by kind.

@@ -17,9 +17,9 @@ from ...compose import device_of
 from ...core.errors import DataError, FitError
 from ...core.threads import thread_count
 from ...fitting.data import Dataset
+from ...fitting.guesses import guesses, joined
 from ...fitting.report import Progress
 from .fit_frames import Frames
-from .fit_guess import guesses, joined
 from .fit_problem import Problem
 from .fit_search import Keeper, State, search, start
 from .fit_settings import SCANNED, UNUSED, FitSettings, shape_of, single, values_of, with_distances

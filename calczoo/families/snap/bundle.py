@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...fitting.data import read_dataset
+from ...fitting.mlearn import EQUATION_OF_STATE, ZBL, training_set
 from ...fitting.report import FitResult, Progress
 from .fit import fit
 from .load import MODELS
@@ -32,25 +33,6 @@ COMMON: dict[str, Any] = {
     "training_data": "Zuo et al. 2020, doi:10.1021/acs.jpca.9b08723",
     "citation": CITATION,
     "licence": "MIT (training data: BSD-3-Clause)",
-}
-
-ZBL = {
-    "Li": (0.95, 1.9),
-    "Mo": (0.9, 1.8),
-    "Cu": (0.85, 1.75),
-    "Ni": (0.85, 1.7),
-    "Si": (0.85, 1.75),
-    "Ge": (0.95, 1.9),
-}
-"""A: inner and outer cutoff of the ZBL term of each element."""
-
-EQUATION_OF_STATE = {  # A^3 per atom, GPa, B' of the crystal in PBE; only for guesses of compressed structures
-    "Li": (20.2, 13.9, 3.4),
-    "Mo": (15.8, 260.0, 4.2),
-    "Cu": (12.0, 138.0, 5.0),
-    "Ni": (10.9, 195.0, 4.9),
-    "Si": (20.45, 88.6, 4.3),
-    "Ge": (24.1, 59.0, 4.8),
 }
 
 # stresses of a fixed plane-wave basis do not fit its energies, least in the metals with d electrons
@@ -98,9 +80,7 @@ def refit(name: str, folder: Path, progress: Progress | None = None) -> FitResul
         "compression": {"volume": volume, "bulk_modulus": modulus, "derivative": derivative, "tolerance": tolerance},
         **SETTINGS[name],
     }
-    train, test = (read_dataset(folder / f"{element}_{part}.extxyz.xz") for part in ("train", "test"))
-    if element == "Li":  # the shear stress of its sheared crystals changes sign between strains of 0.5 and 1 %
-        train = train.without_stress("Elastic", (3, 4, 5))
+    train, test = training_set(element, folder), read_dataset(folder / f"{element}_test.extxyz.xz")
     return fit(train, test, (element,), form == "quadratic", progress, name=name, **options)
 
 

@@ -24,7 +24,7 @@ def _mixed(ctx: Context) -> list[tuple[str, Atoms]]:
     group = ctx.mixture()
     rng = ctx.rng("batch mixed")
     slab = fcc(group, ctx.d(group), rng)
-    slab.pbc = (True, True, False)
+    slab.pbc = (True, True, not ctx.takes_slabs)
     return [
         ("cluster", diamond_cluster(group, ctx.d(group), rng)),
         ("one atom", Atoms([ctx.elements[0]], positions=[[0, 0, 0]])),
@@ -49,7 +49,7 @@ def run(ctx: Context) -> Outcome:
             wanted = {p: got[p] for p in properties}
             ctx.inspect(wanted, atoms, label)
             comparison.add(f"{what}: {label}", wanted, ctx.compute(atoms, properties))
-    return comparison.outcome(ctx.groups_note())
+    return comparison.outcome(ctx.boundaries_note())
 
 
 CHECK = Check("batch", "batch = loop", run, order=170, needs=("energy",))

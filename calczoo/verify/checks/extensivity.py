@@ -1,4 +1,8 @@
-"""Extensivity: two clusters far apart have the sum of their energies."""
+"""Extensivity: two clusters far apart have the sum of their energies.
+
+Where charges are equilibrated over the whole structure, they flow between unlike clusters at any distance; then two
+equal ones are compared, between which none flows.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from ..context import Context, name_of
 from ..structures import diamond_cluster
 
 _DISTANCE = 100.0
+_FLOW = 1e-6
 
 
 def _far_apart(a: Atoms, b: Atoms, distance: float) -> Atoms:
@@ -18,12 +23,20 @@ def _far_apart(a: Atoms, b: Atoms, distance: float) -> Atoms:
     return a + moved
 
 
+def _flow(ctx: Context, a: Atoms, b: Atoms) -> float:
+    """Charge (e) that flows between two clusters far apart."""
+    alone, both = ctx.charges(a), ctx.charges(_far_apart(a, b, _DISTANCE))
+    return 0.0 if alone is None or both is None else float(abs(both[: len(a)].sum() - alone.sum()))
+
+
 def run(ctx: Context) -> Outcome:
     comparison = ctx.comparison()
-    slow = {}
+    slow, flows = {}, {}
     for group in ctx.groups():
         rng = ctx.rng("extensivity", group)
         a, b = (diamond_cluster(group, ctx.d(group), rng) for _ in range(2))
+        if (flow := _flow(ctx, a, b)) > _FLOW:
+            flows[name_of(group)], b = flow, a
         parts = [ctx.compute(a), ctx.compute(b)]
         want = {"energy": parts[0]["energy"] + parts[1]["energy"], "n": len(a) + len(b)}
         if "forces" in parts[0]:
@@ -41,8 +54,9 @@ def run(ctx: Context) -> Outcome:
                 continue
         comparison.add(label, near, want)
     note = f"long range: the interaction at {_DISTANCE:.0f} A falls with distance ({', '.join(slow)})" if slow else ""
-    reason = "; ".join(x for x in (note, ctx.groups_note()) if x)
-    return comparison.outcome(reason, {"decay_exponents": slow})
+    shared = f"charges flow between unlike clusters ({max(flows.values()):.2g} e): equal ones compared" if flows else ""
+    reason = "; ".join(x for x in (note, shared, ctx.groups_note()) if x)
+    return comparison.outcome(reason, {"decay_exponents": slow, "charge_flows": flows})
 
 
 CHECK = Check("extensivity", "extensivity", run, order=110, needs=("energy",))

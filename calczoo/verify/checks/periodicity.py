@@ -17,6 +17,11 @@ PBC = [p for p in product((True, False), repeat=3) if any(p)]
 """The seven ways to be periodic."""
 
 
+def boundaries(ctx: Context) -> list[tuple[bool, ...]]:
+    """The ways to be periodic that the calculator takes."""
+    return PBC if ctx.takes_slabs else [(True, True, True)]
+
+
 def _with_vacuum(atoms: Atoms) -> Atoms:
     """The vectors of free directions five times as long."""
     out = atoms.copy()
@@ -28,7 +33,7 @@ def run(ctx: Context) -> Outcome:
     comparison = ctx.comparison()
     for group in ctx.groups():
         base = fcc(group, ctx.d(group), ctx.rng("periodicity", group), strain=0.03)
-        for pbc in PBC:
+        for pbc in boundaries(ctx):
             base.pbc = pbc
             label = f"{name_of(group)} pbc {''.join('FT'[p] for p in pbc)}"
             ctx.save(label, base)
@@ -41,7 +46,7 @@ def run(ctx: Context) -> Outcome:
             comparison.add(f"{label} repeated", large, {**want, "n": n * len(base)})
             if not all(pbc):
                 comparison.add(f"{label} with vacuum", ctx.compute(_with_vacuum(base)), small)
-    return comparison.outcome(ctx.groups_note())
+    return comparison.outcome(ctx.boundaries_note())
 
 
 CHECK = Check("periodicity", "periodicity, all 7 combinations", run, order=20, needs=("energy",))

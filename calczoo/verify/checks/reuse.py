@@ -21,7 +21,7 @@ def _structures(ctx: Context) -> list[tuple[str, Atoms]]:
     strained = moved.copy()
     strained.set_cell(strained.cell.array * 1.03, scale_atoms=True)
     opened = strained.copy()
-    opened.pbc = (True, True, False)
+    opened.pbc = (True, True, False) if ctx.takes_slabs else False
     return [
         ("crystal", crystal),
         ("moved", moved),
@@ -46,7 +46,7 @@ def _changed_in_place(ctx: Context, calc) -> Iterator[tuple[str, Atoms]]:
     yield "one atom moved in place", atoms
     atoms.set_cell(atoms.cell.array * 1.02, scale_atoms=False)
     yield "cell changed in place", atoms
-    atoms.pbc = (True, False, True)
+    atoms.pbc = (True, False, True) if ctx.takes_slabs else False
     yield "pbc changed in place", atoms
     if len(ctx.elements) > 1:
         atoms.numbers[:] = atoms.numbers[::-1].copy()
@@ -64,7 +64,7 @@ def run(ctx: Context) -> Outcome:
     for label, atoms in _changed_in_place(ctx, reused):
         fresh = raw_result(ctx.make(), atoms, ("energy",))
         comparison.add(label, {"energy": atoms.get_potential_energy()}, fresh)
-    return comparison.outcome()
+    return comparison.outcome(ctx.boundaries_note())
 
 
 CHECK = Check("reuse", "reused as a fresh one", run, order=150, needs=("energy",))

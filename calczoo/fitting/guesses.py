@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ...core.errors import OptionError
-from ...core.pairs import find_pairs
-from ...core.system import System
-from ...core.universal import universal_repulsion
-from ...fitting.data import Dataset
+from ..core.errors import OptionError
+from ..core.pairs import find_pairs
+from ..core.system import System
+from ..core.universal import universal_repulsion
+from .data import Dataset
 
 GROUP = "guess"
 STEPS = 12
@@ -50,7 +50,7 @@ def guesses(
     """All guesses; none for distances below `low` (A). Raises OptionError for an unknown field of `compression`."""
     out: list[Guess] = []
     if compression is not None:
-        from ...fitting.compression import Compression
+        from .compression import Compression
 
         try:
             made = Compression(**compression).guesses(data, seed)

@@ -1,0 +1,57 @@
+"""A warning when symmetry functions leave the range that they had in the training data; for all backends."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+
+from .params import HdnnpParams
+from .scaling import Scaling
+
+
+class ExtrapolationWarning(UserWarning):
+    """Symmetry functions outside the range of the training data, where the networks extrapolate."""
+
+
+class ExtrapolationCheck:
+    """Says, once per model, how many functions of how many atoms are outside and which one is furthest.
+
+    enabled: False switches the check off. count, atoms: of the structures that gave the warning.
+    """
+
+    TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+    """Of the range: values this close to its ends come from round-off, in the file or here."""
+
+    def __init__(self, params: HdnnpParams, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64):
+        self.name, self.elements = params.name, params.elements
+        self.enabled, self.said, self.count, self.atoms = True, False, 0, 0
+        scaling = Scaling.of(params)
+        known = np.isfinite(scaling.low)
+        low, high = np.where(known, scaling.low, 0.0), np.where(known, scaling.high, 0.0)
+        middle, half = 0.5 * (low + high), np.where(known, 0.5 * (high - low), np.inf)
+        self._middle, self._half = (torch.tensor(a, dtype=dtype, device=device) for a in (middle, half))
+        self._limit = 1.0 + self.TOLERANCE.get(dtype, 1e-4)
+
+    def check(self, functions: torch.Tensor, species: torch.Tensor) -> None:
+        """functions (N, width), scaled; species (N,): positions in params.elements."""
+        if not self.enabled or self.said or functions.numel() == 0:
+            return
+        functions = functions.detach()
+        distance = (functions - self._middle[species]).abs() / self._half[species]
+        if float(distance.max()) <= self._limit:
+            return
+        outside = distance > self._limit
+        self.said, self.count, self.atoms = True, int(outside.sum()), int(outside.any(dim=1).sum())
+        atom, column = divmod(int(distance.argmax()), distance.shape[1])
+        where, span = float(distance[atom, column]), species[atom]
+        low, high = (float(self._middle[span, column] + s * self._half[span, column]) for s in (-1, 1))
+        warnings.warn(
+            f"{self.name}: {self.count} symmetry functions of {self.atoms} atoms are outside the range of the training "
+            f"data, where the networks extrapolate; the furthest is function {column + 1} of atom {atom} "
+            f"({self.elements[int(span)]}), scaled {float(functions[atom, column]):.4g} with the range {low:.4g} to "
+            f"{high:.4g} ({where:.3g} half widths from its middle; said once per calculator)",
+            ExtrapolationWarning,
+            stacklevel=2,
+        )
