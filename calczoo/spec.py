@@ -137,6 +137,8 @@ def _parse_model(rest: str, at: int, text: str) -> tuple[str, str]:
     model = m[1].strip() if m else ""
     if not model:
         _fail(text, at, "a model name is missing after ':'")
+    if not m[2] and model.endswith(")") and "=" not in model and "," in model:  # type: ignore[index]
+        _fail(text, at, f"arguments after a model have names, as in 'name=value': {model!r}")
     return model, (m[2] or "") if m else ""
 
 

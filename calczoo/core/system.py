@@ -116,7 +116,8 @@ def check_atoms(atoms: Atoms, where: str = "") -> None:
     if atoms.has("initial_charges"):
         _check_finite("initial_charges", atoms.get_initial_charges(), where)
     charge = atoms.info.get("charge", 0.0)
-    if not isinstance(charge, (int, float, np.number)) or not np.isfinite(charge):
+    number = isinstance(charge, (int, float, np.number)) or (isinstance(charge, np.ndarray) and charge.ndim == 0)
+    if not (number and np.isfinite(charge)):
         raise InvalidStructure(f"info['charge'] is {charge!r}{where}; set a finite number or delete the key")
     if len(atoms) and (atoms.numbers.min() < 1 or atoms.numbers.max() >= len(chemical_symbols)):
         k = int(np.argmax((atoms.numbers < 1) | (atoms.numbers >= len(chemical_symbols))))

@@ -95,6 +95,11 @@ def test_sums_are_read_back(terms):
     assert parse_spec(" + ".join(map(str, terms))) == tuple(terms)
 
 
+def test_arguments_without_names_after_a_model_were_part_of_its_name():
+    with pytest.raises(SpecError, match="arguments after a model have names"):
+        parse_spec("hdnnp:H2O(Bohr, Ha)")
+
+
 def test_a_file_needs_no_family_where_its_suffix_tells():
     def known(name: str) -> str | None:
         return "snap" if name.endswith(".snap") else None

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from calczoo.core.errors import OptionError
+from calczoo.core.pairs import find_pairs
+from calczoo.core.system import System
 from calczoo.families.hdnnp.extrapolation import ExtrapolationWarning
 from calczoo.families.hdnnp.model import HdnnpTorch
 from calczoo.families.hdnnp.networks import Networks, activate, slope
@@ -200,6 +202,10 @@ def test_extrapolation_is_said_once_with_numbers():
             silent.extrapolation.enabled = False
             silent.compute(system, pairs, need)
     assert g.shape == (6, model.symmetry.width)
+    both = System.from_atoms([atoms, atoms])
+    model = HdnnpTorch(outside)
+    with pytest.warns(ExtrapolationWarning, match=f"in 2 structures .* function 3 of atom {atom} of structure 0 .Cl."):
+        model.compute(both, find_pairs(both, model.cutoff), frozenset({"forces"}))
 
 
 def test_no_warning_without_known_ranges():

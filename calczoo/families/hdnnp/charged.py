@@ -186,7 +186,7 @@ class HdnnpCharged:
         """Everything but forces; see Parts."""
         species = self.index[system.numbers]
         functions, kept = self.engine.values(system, pairs)
-        self.extrapolation.check(functions, species)
+        self.extrapolation.check(functions, species, system.first)
         g = functions.double()
         x, x_slope, _ = self.charge.with_gradient(g, species)
         x, x_slope = x * self.x_unit, x_slope * self.x_unit

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,8 +36,8 @@ class ExtrapolationCheck:
         self._middle, self._half = (torch.tensor(a, dtype=dtype, device=device) for a in (middle, half))
         self._limit = 1.0 + self.TOLERANCE.get(dtype, 1e-4)
 
-    def check(self, functions: torch.Tensor, species: torch.Tensor) -> None:
-        """functions (N, width), scaled; species (N,): positions in params.elements."""
+    def check(self, functions: torch.Tensor, species: torch.Tensor, first: Sequence[int] = (0,)) -> None:
+        """functions (N, width), scaled; species (N,): positions in params.elements; first: where structures begin."""
         if not self.enabled or self.said or functions.numel() == 0:
             return
         functions = functions.detach()
@@ -46,11 +48,15 @@ class ExtrapolationCheck:
         self.said, self.count, self.atoms = True, int(outside.sum()), int(outside.any(dim=1).sum())
         atom, column = divmod(int(distance.argmax()), distance.shape[1])
         where, span = float(distance[atom, column]), species[atom]
+        scaled, s = float(functions[atom, column]), bisect_right(first, atom, hi=max(1, len(first) - 1)) - 1
+        many = len(first) > 2
+        place = f"atom {atom - first[s]} of structure {s}" if many else f"atom {atom}"
         low, high = (float(self._middle[span, column] + s * self._half[span, column]) for s in (-1, 1))
         warnings.warn(
-            f"{self.name}: {self.count} symmetry functions of {self.atoms} atoms are outside the range of the training "
-            f"data, where the networks extrapolate; the furthest is function {column + 1} of atom {atom} "
-            f"({self.elements[int(span)]}), scaled {float(functions[atom, column]):.4g} with the range {low:.4g} to "
+            f"{self.name}: {self.count} symmetry functions of {self.atoms} atoms "
+            f"{f'in {len(first) - 1} structures ' if many else ''}are outside the range of the training "
+            f"data, where the networks extrapolate; the furthest is function {column + 1} of {place} "
+            f"({self.elements[int(span)]}), scaled {scaled:.4g} with the range {low:.4g} to "
             f"{high:.4g} ({where:.3g} half widths from its middle; said once per calculator)",
             ExtrapolationWarning,
             stacklevel=2,

@@ -32,6 +32,7 @@ from ...registry import Committee, Composite, ModelRequest, get_family, load_obj
 from .fit_search import Keeper
 from .fit_settings import FitSettings, used_settings, with_cutoff
 from .fit_train import check_data, fit_key, make_params, ordered, prepare, torch_threads, train_member
+from .folder_write import remove
 from .formats import write_folder
 from .load import build
 from .params import HdnnpParams
@@ -162,7 +163,11 @@ def card_of(params: HdnnpParams | Composite) -> Card:
 
 
 def write_model(params: HdnnpParams | Composite | Committee, stem: Path) -> list[Path]:
-    """A folder as RuNNer and n2p2 have them, with the card; of a committee, one for each member: member_0 and so on."""
+    """A folder as RuNNer and n2p2 have them, with the card; of a committee, one for each member: member_0 and so on.
+    What an earlier fit left there, a single potential or further members, goes: the folder would be read as that."""
     if isinstance(params, Committee):
+        members = {f"member_{k}" for k in range(len(params.members))}
+        for folder in [stem, *(p for p in stem.glob("member_*") if p.name not in members)]:
+            remove(folder)
         return [p for k, one in enumerate(params.members) for p in write_model(one, stem / f"member_{k}")]
     return write_folder(params.terms[0][1] if isinstance(params, Composite) else params, stem)

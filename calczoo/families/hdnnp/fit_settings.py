@@ -255,7 +255,10 @@ def with_cutoff(settings: FitSettings, data: Dataset) -> FitSettings:
     if cutoff is None:
         volumes = [a.get_volume() / len(a) for a in data.structures if a.pbc.all() and len(a)]
         if not volumes:
-            raise OptionError("cutoff must be given for a training set without periodic structures")
+            raise OptionError(
+                "cutoff must be given for a training set without periodic structures, as in cutoff=6.0 (A); "
+                "on the command line -o cutoff=6.0"
+            )
         cutoff = round(2.4 * float(np.quantile(volumes, 0.25)) ** (1 / 3), 2)  # slabs and clusters hold vacuum
     if not 0 < cutoff <= MAX_CUTOFF:
         raise OptionError(f"cutoff is {cutoff:g} A; it must be above 0 and at most {MAX_CUTOFF:g} A")

@@ -50,6 +50,16 @@ def write(params: HdnnpParams, path: str | Path) -> list[Path]:
     return out
 
 
+def remove(folder: Path) -> None:
+    """Delete the files of a potential, input.nn first, and the folder where nothing else is in it."""
+    names = (INPUT, CARD, "scaling.data", "weights.*.data", "weightse.*.data", "hardness.*.data")
+    for name in names:
+        for path in [p for suffix in ("", *SUFFIXES) for p in folder.glob(f"{name}{suffix}")]:
+            path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def format_folder(params: HdnnpParams) -> dict[str, str]:
     """{file name: text} of all files but the card, input.nn last."""
     for symbol, model in zip(params.elements, params.models, strict=True):

@@ -57,10 +57,11 @@ class HdnnpTorch(TorchModel):
         self.extrapolation = ExtrapolationCheck(params, self.device, dtype)
 
     def site_energies(self, system: System, pairs: Pairs, vectors: torch.Tensor) -> torch.Tensor:
-        return self._energies(self.symmetry.scaled(system, pairs, vectors), self.symmetry.species(system))
+        return self._energies(self.symmetry.scaled(system, pairs, vectors), system)
 
-    def _energies(self, functions: torch.Tensor, species: torch.Tensor) -> torch.Tensor:
-        self.extrapolation.check(functions, species)
+    def _energies(self, functions: torch.Tensor, system: System) -> torch.Tensor:
+        species = self.symmetry.species(system)
+        self.extrapolation.check(functions, species, system.first)
         return self.to_energy(self.networks.values(functions, species), species)
 
     def descriptors(self, system: System, pairs: Pairs) -> torch.Tensor:
@@ -77,13 +78,13 @@ class HdnnpTorch(TorchModel):
         species = self.symmetry.species(system)
         if need & GRADIENTS:
             functions, state = self.symmetry.values(system, pairs)
-            self.extrapolation.check(functions, species)
+            self.extrapolation.check(functions, species, system.first)
             y, slopes, _ = self.networks.with_gradient(functions, species)
             energies = self.to_energy(y, species)
             gradients = self.symmetry.pull(system, pairs, state, slopes * self.to_energy.scale)
         else:
             with torch.no_grad():
                 functions, gradients = self.descriptors(system, pairs), None
-                energies = self._energies(functions, species)
+                energies = self._energies(functions, system)
         extra = {"descriptors": functions} if "descriptors" in need else None
         return Local(energies, pair_gradients=gradients, extra=extra)

@@ -161,7 +161,10 @@ def with_distances(settings: FitSettings, data: Dataset) -> FitSettings:
     if max_dist is None:
         volumes = [a.get_volume() / len(a) for a in data.structures if a.pbc.all() and len(a)]
         if not volumes:
-            raise OptionError("max_dist (the cutoff) must be given for a training set without periodic structures")
+            raise OptionError(
+                "max_dist (the cutoff) must be given for a training set without periodic structures, as max_dist=6; "
+                "on the command line -o max_dist=6.0"
+            )
         dense = float(np.quantile(volumes, 0.25))  # slabs and clusters hold vacuum
         max_dist = round(2.0 * dense ** (1 / 3), 2)
     if not 0 < max_dist <= MAX_CUTOFF:

@@ -122,6 +122,9 @@ def _cutoffs(data: Dataset) -> tuple[float, ...]:
     """Candidates from the density: second to third shell of common crystals."""
     volumes = [a.get_volume() / len(a) for a in data.structures if a.pbc.all() and len(a)]
     if not volumes:
-        raise OptionError("rcut must be given for a training set without periodic structures")
+        raise OptionError(
+            "rcut must be given for a training set without periodic structures, as in rcut=6.0 (A); "
+            "on the command line -o rcut=6.0"
+        )
     spacing = float(np.median(volumes)) ** (1 / 3)
     return tuple(round(f * spacing, 2) for f in (1.7, 1.9, 2.1))
