@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 
 from calczoo import get_calculator
@@ -66,6 +67,15 @@ def test_broken_calculator_fails(name, toy):
     assert result.status == "fail"
     assert result.reason or result.value is not None
     assert "traceback" not in result.details  # found by the check, not by accident
+
+
+def test_a_leak_does_not_hide_in_memory_freed_before():
+    """After larger work the allocator holds free pages, and what leaked into them left the process as large as it was."""
+    blocks = [np.ones(4000) for _ in range(4000)]
+    kept = blocks[::50]  # holds the pages between them
+    del blocks
+    result = run_check("memory", Context(toys.Leaky, ["Cu"], quick=True, seed=7))
+    assert result.status == "fail" and len(kept) == 80
 
 
 @pytest.mark.parametrize("toy", [toys.Chiral, toys.Kinked, toys.Superlinear])
