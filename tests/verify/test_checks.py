@@ -70,7 +70,7 @@ def test_broken_calculator_fails(name, toy):
 
 
 def test_a_leak_does_not_hide_in_memory_freed_before():
-    """After larger work the allocator holds free pages, and what leaked into them left the process as large as it was."""
+    """After larger work the allocator holds free pages; what leaked into them did not make the process grow."""
     blocks = [np.ones(4000) for _ in range(4000)]
     kept = blocks[::50]  # holds the pages between them
     del blocks
