@@ -14,7 +14,7 @@ from .core.card import Card
 from .core.errors import InvalidStructure, NonFiniteResult, OptionError, PropertyNotImplementedError
 from .core.kept import Kept, check_close, close_pairs, keep, largest_change
 from .core.model import Model
-from .core.pairs import Pairs, find_pairs
+from .core.pairs import Pairs, find_pairs, no_pairs
 from .core.results import Results
 from .core.system import System, check_elements
 from .core.units import VOIGT
@@ -32,6 +32,7 @@ _NEEDS = {  # ASE property -> output of the model
     "charges": "charges",
     "dipole": "dipole",
     "electronegativities": "electronegativities",
+    "magmoms": "magmoms",
     "descriptors": "descriptors",
     "extrapolation_grade": "extrapolation_grade",
     "extrapolation_grades": "extrapolation_grades",
@@ -135,6 +136,7 @@ class ZooCalculator(Calculator):
         if name not in self.implemented_properties:
             raise PropertyNotImplementedError(
                 f"{self.card.name} does not compute '{name}' (has: {', '.join(self.implemented_properties)})"
+                f"{self._why_not(name)}"
             )
         target = atoms if atoms is not None else self.atoms
         if target is not None:
@@ -194,16 +196,23 @@ class ZooCalculator(Calculator):
         if unknown := sorted(asked - set(self.implemented_properties)):
             raise PropertyNotImplementedError(
                 f"{self.card.name} does not compute {', '.join(unknown)} "
-                f"(has: {', '.join(self.implemented_properties)})"
+                f"(has: {', '.join(self.implemented_properties)}){self._why_not(*unknown)}"
             )
         wanted = {"energy", "free_energy"} | asked
         free = _WITH_FORCES if asked & {"forces", "stress", "uncertainties"} else _WITH_ENERGY
-        wanted |= {p for p in free if p in self.implemented_properties}
+        dear = getattr(self.model, "on_request", frozenset())
+        wanted |= {p for p in free if p in self.implemented_properties and _NEEDS[p] not in dear}
         if not any(a.pbc.all() for a in structures):
             wanted -= {"stress", "stresses"}
         if all(a.pbc.any() for a in structures):
             wanted -= {"dipole"}
         return wanted
+
+    def _why_not(self, *properties: str) -> str:
+        """Why the model lacks what was asked, where it knows: in a sum, which term is to blame."""
+        missing = getattr(self.model, "missing", {})
+        reasons = dict.fromkeys(missing[key] for p in properties if (key := _NEEDS.get(p, p)) in missing)
+        return ": " + "; ".join(reasons) if reasons else ""
 
     @staticmethod
     def _need(wanted: set[str]) -> frozenset[str]:
@@ -219,6 +228,8 @@ class ZooCalculator(Calculator):
     def _pairs(self, atoms: Atoms, system: System) -> Pairs:
         """The neighbour list: reused while no pair can have crossed the cutoff, with a skin from the second call on."""
         old, cutoff = self._cached, self.model.cutoff
+        if cutoff <= 0.0:  # a foreign code, which has its own list
+            return no_pairs(system)
         same = old is not None and np.array_equal(old.numbers, atoms.numbers) and np.array_equal(old.pbc, atoms.pbc)
         moved = largest_change(old, atoms) if same and old is not None else np.inf
         if old is not None and moved <= old.pairs.skin:
@@ -304,7 +315,9 @@ class RepeatedBatch:
             check_close(pairs, self._close, system)
             return pairs
         self._pairs, self._kept = None, []  # nothing stale is left behind should the search raise
-        pairs = find_pairs(system, self.calculator.model.cutoff, self.calculator.skin, self.calculator.max_memory_gib)
+        calc = self.calculator
+        cutoff = calc.model.cutoff
+        pairs = find_pairs(system, cutoff, calc.skin if cutoff > 0.0 else 0.0, calc.max_memory_gib)
         self._close = close_pairs(pairs, system)
         self._kept = [keep(pairs, a, self._close) for a in structures]
         self._pairs = pairs

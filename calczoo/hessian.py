@@ -30,6 +30,7 @@ import torch
 from ase import Atoms
 
 from .compose import CommitteeModel, Scale, Sum
+from .compositions.weighted import Weighted, site_twin
 from .core.errors import NonFiniteResult, OptionError, PropertyNotImplementedError, TooLarge
 from .core.model import Model, TorchModel, twin_of
 from .core.pairs import Pairs, available_memory_gib, find_pairs
@@ -85,8 +86,10 @@ def hessian(
         part, kind = None, "analytic"
         twin = None if method == "differences" else analytic_model(model)
         if twin is not None:
-            part = analytic_hessian(twin, atoms, rows, limit)
-            if not _is_derivative(part, One(twin, skin=0.0), atoms, rows):
+            weights = model.fixed(len(atoms)) if isinstance(model, Weighted) else None
+            part = analytic_hessian(twin, atoms, rows, limit, weights)
+            same = twin if weights is None else Weighted(twin, model.weights, model.inverse)
+            if not _is_derivative(part, One(same, skin=0.0), atoms, rows):
                 part = None
         if part is None and method == "analytic":
             raise PropertyNotImplementedError(
@@ -149,8 +152,9 @@ def _terms(model: Model, factor: float = 1.0) -> list[tuple[float, Model]]:
 
 def analytic_model(model: Model) -> TorchModel | None:
     """The model itself, or its twin on the torch backend in double precision, where that has differentiable site
-    energies; None where there is none."""
-    twin = twin_of(model)
+    energies; None where there is none. Of a model with weights of atoms the one without them."""
+    weighted = isinstance(model, Weighted) and model.is_fixed
+    twin = site_twin(model.model) if weighted else twin_of(model)
     if not isinstance(twin, TorchModel) or twin.dtype != torch.float64:
         return None
     # a model of tabulated forces, say, has gradients of its own and no site energies to differentiate
@@ -194,12 +198,17 @@ def difference_hessian(
 
 
 def analytic_hessian(
-    model: TorchModel, atoms: Atoms, rows: np.ndarray, max_memory_gib: float | None = None
+    model: TorchModel,
+    atoms: Atoms,
+    rows: np.ndarray,
+    max_memory_gib: float | None = None,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(3 n, 3 N) by reverse passes through the gradient of the site energies; see the module docstring."""
+    """(3 n, 3 N) by reverse passes through the gradient of the site energies; see the module docstring. weights (N,):
+    factors of the site energies."""
     system = System.from_atoms(atoms, model.device, torch.float64)
     pairs = _within(find_pairs(system, model.cutoff, 0.0, max_memory_gib), system, model.cutoff)
-    work = _Rows(system, pairs, rows)
+    work = _Rows(system, pairs, rows, weights)
     before = torch.get_num_threads()
     torch.set_num_threads(model.threads)
     try:
@@ -238,9 +247,10 @@ def _within(pairs: Pairs, system: System, cutoff: float) -> Pairs:
 class _Rows:
     """The wanted rows while they are summed: matrix (3, rows * N * 3), first axis the direction of the row."""
 
-    def __init__(self, system: System, pairs: Pairs, rows: np.ndarray):
+    def __init__(self, system: System, pairs: Pairs, rows: np.ndarray, weights: np.ndarray | None):
         self.system, self.n = system, system.n_atoms
         device = system.positions.device
+        self.weights = None if weights is None else torch.from_numpy(weights).to(device)
         unique, inverse = (torch.from_numpy(x).to(device) for x in np.unique(rows, return_inverse=True))
         self.unique, self.inverse = unique, inverse
         self.row_of = torch.full((self.n,), -1, dtype=torch.long, device=device)
@@ -329,6 +339,8 @@ class _Chunk:
             energies = model.site_energies(self.system, self.pairs, self.vectors)
             if not energies.requires_grad:
                 return None
+            if (w := self.rows.weights) is not None:
+                energies = w[self.sites] * energies[: len(self.sites)]
             return torch.autograd.grad(energies.sum(), self.vectors, create_graph=True, allow_unused=True)[0]
 
     def passes(self) -> Iterator[tuple[torch.Tensor, list[tuple[float, torch.Tensor]]]]:

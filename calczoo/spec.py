@@ -4,7 +4,7 @@
     term    = [ number "*" ] ( family [ ":" model ] | file ) [ "(" arguments ")" ]
     arguments = value | key "=" value, separated by commas; value = number | true | false | word | 'quoted' | "quoted"
 
-Examples: `snap:Mo`, `snap:W_2940_2017_2.snap + zbl(4.0, 4.8)`, `0.5*eam:Cu.eam.alloy + 0.5*eam:"my file.eam.alloy"`.
+Examples: `snap:Mo`, `eam:Ni.adp + zbl(1.0, 2.0)`, `0.5*eam:Cu.eam.alloy + 0.5*eam:"my file.eam.alloy"`.
 A file is told by its suffix, as in `Ta06A.snap`. After a model, parentheses hold named
 arguments only: `table:W_He.table(pair=W-He)`. A model name that holds spaces, "+", "(" or "," is written in quotes.
 """

@@ -9,11 +9,14 @@
             return MyCalculator()
 
 Every check of `calczoo.verify` becomes one test. Checks that cannot run are skipped with their reason. Needs pytest.
+`skip_without` is for the conftest.py of a plug-in whose package may not be installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib.util
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -22,7 +25,7 @@ from .core.errors import OptionError
 from .verify import CHECKS, DEFAULT_SEED, CheckResult, Context, Tolerances, run_check, worse
 from .verify.report import GRADES, NA, PASS
 
-__all__ = ["CalculatorConformance", "Tolerances", "assert_passes"]
+__all__ = ["CalculatorConformance", "Context", "Tolerances", "assert_passes", "run_check", "skip_without"]
 
 _GRADES = tuple(letter for letter, _ in GRADES)
 
@@ -41,6 +44,19 @@ def assert_passes(result: CheckResult, worst_grade: str | None = None) -> None:
     if not good:
         asked = f"\ngrade {worst_grade} or better is asked for" if worst_grade and result.grade else ""
         pytest.fail(f"{result}{asked}\n{result.details.get('traceback', '')}", pytrace=False)
+
+
+def skip_without(items: Iterable[pytest.Item], *packages: str) -> None:
+    """For pytest_collection_modifyitems of a conftest.py: where one of these packages cannot be imported, skip the
+    collected tests with that as the reason; with CALCZOO_REQUIRE_PLUGINS=1 in the environment it is an error."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if not missing:
+        return
+    reason = f"not installed: {', '.join(missing)}"
+    if os.environ.get("CALCZOO_REQUIRE_PLUGINS") == "1":
+        raise pytest.UsageError(f"{reason}, and CALCZOO_REQUIRE_PLUGINS=1 asks for these tests")
+    for item in items:
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 class CalculatorConformance:

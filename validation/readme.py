@@ -9,9 +9,11 @@ Figures are the files validation/results/*.md, each made by the command named in
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,8 +26,12 @@ FIGURES = {
     "speed_hdnnp": ("Speed of neural network potentials", "python validation/benchmarks/speed_hdnnp.py --write"),
     "speed_qeq": ("Speed of charge equilibration", "python validation/benchmarks/speed_qeq.py --write"),
     "verification": ("Verification", "python validation/benchmarks/verification.py"),
+    "dispersion": ("Dispersion and long range", "python validation/benchmarks/dispersion.py --write"),
     "harness": ("Validation beside matcalc", "python validation/benchmarks/harness.py --write"),
     "anchors": ("Published numbers", "python validation/benchmarks/anchors.py --write"),
+    "listing": ("Listing beside many plug-ins", "python validation/benchmarks/listing.py --write"),
+    "isolation": ("Calculators in processes of their own", "python validation/benchmarks/isolation.py --write"),
+    "torchsim_batch": ("Batched relaxation by TorchSim", "python validation/benchmarks/torchsim_batch.py --write"),
     "kills": ("Killed and resumed", "python validation/benchmarks/kills.py --write"),
     "zuo_nnp": ("Published neural network potentials", "python validation/benchmarks/zuo_nnp.py --write"),
     "fit_mlearn": ("Bundled fits", "python validation/benchmarks/fit_mlearn.py --bundled"),
@@ -47,10 +53,27 @@ def families() -> str:
     rows = ["| family | what it is | files | bundled models | reference |", "| --- | --- | --- | --- | --- |"]
     for name in BUILTIN:
         family = get_family(name)
-        kind = " (add-on)" if family.kind == "addon" else ""
+        kind = {"addon": " (add-on)", "composition": " (composition)"}.get(family.kind, "")
         reference = f"[{family.citation}](https://doi.org/{family.doi})" if family.doi else family.citation
         bundled = ", ".join(f"`{name}:{m}`" for m in family.bundled) or "-"
         rows.append(f"| `{name}`{kind} | {family.summary} | {'; '.join(family.formats)} | {bundled} | {reference} |")
+    return "\n".join(rows)
+
+
+def plugins() -> str:
+    """One row per family of the folder plugins; nothing of the packages that they wrap is imported."""
+    from calczoo import Family
+
+    rows = ["| family | what it is | install | what it brings | reference |", "| --- | --- | --- | --- | --- |"]
+    for folder in sorted((ROOT / "plugins").glob("calczoo-*")):
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        sys.path.insert(0, str(folder))
+        for name, module in project["entry-points"]["calczoo"].items():
+            family: Family = importlib.import_module(module).calczoo_family(name=name)
+            reference = f"[{family.citation}](https://doi.org/{family.doi})" if family.doi else family.citation
+            needs = " ".join(r for r in family.environment if not r.startswith(("torch==", "vesin")))
+            own = ", in an environment of its own" if family.isolated else ""
+            rows.append(f"| `{name}` | {family.summary} | `plugins/{folder.name}` | {needs}{own} | {reference} |")
     return "\n".join(rows)
 
 
@@ -93,7 +116,10 @@ def errors() -> str:
 
 def generated(text: str) -> str:
     """The README with every marked part made anew."""
-    for name, make in (("families", families), ("properties", properties), ("figures", figures), ("errors", errors)):
+    parts = {
+        "families": families, "plugins": plugins, "properties": properties, "figures": figures, "errors": errors,
+    }  # fmt: skip
+    for name, make in parts.items():
         pattern = rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)"
         if not re.search(pattern, text, re.DOTALL):
             raise SystemExit(f"README.md has no markers for '{name}'")

@@ -1,4 +1,5 @@
-"""The command line: `calczoo list | info | doctor | run | check | fit | convert | select | validate | schema`.
+"""The command line: `calczoo list | info | doctor | run | check | compare | fit | convert | select | validate |
+schema | new-plugin`.
 
 Every command is a function that returns its exit code: 0 ok, 1 wrong usage or input, 2 some results are not ok,
 3 the model cannot be used. `--json` puts one JSON object, and nothing else, on stdout.
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import check, convert, doctor, fit, info, listing, run, select, validate
+from . import check, compare, convert, doctor, env, fit, info, listing, new_plugin, run, select, validate
 from .common import OK, UNUSABLE, USAGE, say
 
 INTERRUPTED = 130  # Ctrl-C: what shells give, and what typer makes of it
@@ -35,11 +36,14 @@ app.command("info")(info.command)
 app.command("doctor")(doctor.command)
 app.add_typer(run.app, name="run")
 app.command("check")(check.command)
+app.command("compare")(compare.command)
 app.command("fit")(fit.command)
 app.command("convert")(convert.command)
 app.command("select")(select.command)
 app.command("validate")(validate.command)
 app.command("schema")(validate.schema_command)
+app.add_typer(env.app, name="env")
+app.command("new-plugin")(new_plugin.command)
 
 
 @app.callback(invoke_without_command=True)
@@ -99,7 +103,10 @@ def exit_code(error: BaseException) -> int:
     """3 when the model is at fault, 1 when the input is."""
     from calczoo.core import errors
 
-    model = (errors.PotentialFileError, errors.PluginError, errors.BackendUnavailable, errors.NonFiniteResult)
+    model = (
+        errors.PotentialFileError, errors.PluginError, errors.BackendUnavailable, errors.NonFiniteResult,
+        errors.ForeignError, errors.WeightsMissing,
+    )  # fmt: skip
     return UNUSABLE if isinstance(error, model) else USAGE
 
 

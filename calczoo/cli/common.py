@@ -21,7 +21,7 @@ OK, USAGE, NOT_OK, UNUSABLE = 0, 1, 2, 3
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Spec = Annotated[
-    str, typer.Argument(help="family:model, or a sum such as 'snap:Mo + zbl(4.0, 4.8)'.", show_default=False)
+    str, typer.Argument(help="family:model, or a sum such as 'eam:Ni.adp + zbl(1.0, 2.0)'.", show_default=False)
 ]
 ModelFile = Annotated[list[str] | None, typer.Option("--model", "-m", help="Parameter file(s), when not in the spec.")]
 Elements = Annotated[str | None, typer.Option("--elements", "-e", help="Type map or subset, as in 'Ni,Mo'.")]

@@ -20,6 +20,10 @@ Elements = Annotated[str | None, typer.Option("--elements", "-e", help="Elements
 Level = Annotated[str | None, typer.Option("--level", help="mtp: level, or several to choose from, as in 12,16,20.")]
 Generation = Annotated[int | None, typer.Option("--generation", help="hdnnp: 2 (default), 3 or 4.")]
 Resume = Annotated[Path | None, typer.Option("--resume", help="mtp, hdnnp: keeps the state of the fit, to go on.")]
+DeltaBase = Annotated[
+    str | None,
+    typer.Option("--base", "--delta-base", help="Model to subtract: the fit is a correction to it, delta(BASE, FIT)."),
+]
 Out = Annotated[Path, typer.Option("--out", help="Name of the files to write, without suffix; hdnnp: folder.")]
 
 
@@ -32,6 +36,7 @@ def command(
     level: Level = None,
     generation: Generation = None,
     resume: Resume = None,
+    delta_base: DeltaBase = None,
     option: Option = None,
     out: Out = Path("fitted"),
     json: Json = False,
@@ -54,6 +59,7 @@ def command(
             out=out,
             quadratic=quadratic,
             options=options,
+            delta_base=delta_base,
             progress=lambda what, fraction: progress(round(100 * fraction), 100, what),
         )
     emit(report.to_dict(), json, lambda: _print(report))

@@ -16,7 +16,7 @@ def command(
     from calczoo import spec as grammar
 
     terms = grammar.parse_spec(spec, registry.family_of_file)
-    if len(terms) == 1 and terms[0].model is None and not terms[0].args and not model:
+    if len(terms) == 1 and not (terms[0].model or terms[0].args or terms[0].options or model):
         family = registry.get_family(terms[0].family)
         data: dict[str, Any] = {"family": _family(family)}
         emit(data, json, lambda: _print(data["family"]))
@@ -37,7 +37,9 @@ def _family(family: Any) -> dict[str, Any]:
 
 def _print(facts: dict[str, Any]) -> None:
     for key, value in facts.items():
-        if isinstance(value, dict):
+        if key == "bundled_elements" and len(value) > 1 and len({*map(tuple, value.values())}) == 1:
+            value = f"each: {' '.join(next(iter(value.values())))}"
+        elif isinstance(value, dict):
             value = "".join(f"\n{'':18}{k}: {v if isinstance(v, str) else ' '.join(v)}" for k, v in value.items())
         elif isinstance(value, (list, tuple)):
             value = ", ".join(map(str, value)) if len(value) < 90 else "all elements"

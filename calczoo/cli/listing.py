@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..discovery import owners
 from .common import OK, Elements, Json, emit, table
 
 
@@ -29,9 +30,17 @@ def _row(name: str) -> dict[str, str]:
 
     family, _, model = name.partition(":")
     if family not in registry.BUILTIN:
-        return {"name": name, "kind": "plug-in", "summary": "(loaded when used; see calczoo info)"}
+        return {"name": name, "kind": "plug-in", "summary": _plugin(family)}
     entry = registry.get_family(family)
     return {"name": name, "kind": "model" if model else entry.kind, "summary": entry.bundled.get(model, entry.summary)}
+
+
+def _plugin(family: str) -> str:
+    """What its metadata tell; the plug-in itself is not asked."""
+    packages = owners(family)
+    if len(packages) > 1:
+        return f"claimed by {' and '.join(packages)}, and so unusable; see calczoo doctor"
+    return f"of {packages[0]}; loaded when used, see calczoo info {family}"
 
 
 def _print(rows: list[dict[str, str]]) -> None:

@@ -55,6 +55,7 @@ class Card:
             ("outputs", ", ".join(self.outputs)),
             ("summary", self.summary),
             ("level of theory", self.level_of_theory),
+            ("dispersion", {True: "included", False: "not included", None: ""}[self.dispersion_included]),
             ("training data", self.training_data),
             ("citation", self.citation),
             ("doi", self.doi),

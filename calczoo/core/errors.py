@@ -19,7 +19,7 @@ class CalczooError(Exception):
 
 
 class SpecError(CalczooError, ValueError):
-    """A calculator spec (`"snap:Ta06A.snap + zbl(4, 4.8)"`) cannot be parsed or does not make sense."""
+    """A calculator spec (`"eam:Ni.adp + zbl(1.0, 2.0)"`) cannot be parsed or does not make sense."""
 
 
 class OptionError(CalczooError, ValueError):
@@ -108,6 +108,14 @@ class NonFiniteResult(CalczooError, ArithmeticError):
     """A model returned NaN or infinity for a finite structure; such a number is never handed out."""
 
 
+class ForeignError(CalczooError, RuntimeError):
+    """The code of another package failed, or returned what no calculator should."""
+
+
+class WorkerError(ForeignError):
+    """The worker process of an isolated calculator died, hangs or cannot be started."""
+
+
 class ConvergenceError(CalczooError, RuntimeError):
     """An iteration did not converge."""
 
@@ -125,6 +133,10 @@ class PotentialFileError(CalczooError, ValueError):
         self.file, self.line, self.what, self.expected = str(file), line, what, expected
         where = f"{self.file}, line {line}" if line else self.file
         super().__init__(f"{where}: {what}; expected {expected}")
+
+
+class WeightsMissing(CalczooError, FileNotFoundError):
+    """Published weights that are not on this machine."""
 
 
 class FitError(CalczooError, RuntimeError):

@@ -71,6 +71,9 @@ class LocalModel:
     threads: int = 1
     always: frozenset[str] = frozenset()
     """Outputs that a calculator's results hold whatever was asked for, such as grades that tell whether to trust it."""
+    on_request: frozenset[str] = frozenset()
+    """Outputs that cost so much that a calculator gives them only to those who ask, such as per-atom energies that need
+    a second calculation."""
 
     def local(self, system: System, pairs: Pairs, need: frozenset[str]) -> Local:
         """Site energies and, if `need` holds one of GRADIENTS, their derivatives."""

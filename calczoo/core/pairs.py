@@ -69,6 +69,8 @@ def find_pairs(system: System, cutoff: float, skin: float = 0.0, max_memory_gib:
 
     Raises AtomsOverlap for two atoms closer than 0.001 A and TooLarge when the list would not fit.
     """
+    if cutoff + skin <= 0.0:
+        return no_pairs(system)
     positions = system.positions.detach().cpu().double().numpy()
     cells = system.cell.detach().cpu().double().numpy()
     pbcs = system.pbc.cpu().numpy()
@@ -100,6 +102,13 @@ def find_pairs(system: System, cutoff: float, skin: float = 0.0, max_memory_gib:
     return Pairs(i, j, index, shifts, systems, first, incoming, cutoff, skin)
 
 
+def no_pairs(system: System) -> Pairs:
+    """The empty list, for models that search for neighbours themselves."""
+    none = system.numbers.new_zeros(0, dtype=torch.int32)
+    first = system.numbers.new_zeros(system.n_atoms + 1, dtype=torch.int32)
+    return Pairs(none, none, none, none.view(0, 1).expand(0, 3), none.long(), first, none, 0.0)
+
+
 def check_memory(system: System, cutoff: float, max_memory_gib: float | None) -> None:
     """Estimate the size of the list from densities and raise TooLarge before anything is allocated."""
     volumes = system.volumes().detach().cpu().double().numpy()
@@ -123,8 +132,6 @@ def available_memory_gib() -> float:
 
 def _search(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float):
     """i, j, shift, distance of one structure's pairs, each pair in one direction only."""
-    if cutoff <= 0.0:
-        return np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros(0)
     box = complete_cell(cell, pbc)
     # wrapped positions, with the wrap put back into the shift, keep the search fast and exact for any origin
     wrap = np.where(pbc, np.floor(positions @ np.linalg.inv(box)), 0.0)

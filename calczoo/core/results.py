@@ -24,6 +24,7 @@ class Results:
     virials (N, 3, 3): per-atom sum_j r_ij (x) dU_i/dr_ij,
     pair_gradients (P, 3): dU_i/dr_ij of each directed pair, in the order of the Pairs,
     descriptors: per-atom, (N, K), charges (N,) e, dipole (S, 3) e A, electronegativities (N,) eV/e,
+    magmoms (N,) magnetic moments in Bohr magnetons,
     uncertainty (S,) eV/atom and uncertainties (N,) eV/A: how much the members of a committee differ.
     """
 
@@ -37,6 +38,7 @@ class Results:
     charges: torch.Tensor | None = None
     dipole: torch.Tensor | None = None
     electronegativities: torch.Tensor | None = None
+    magmoms: torch.Tensor | None = None
     extrapolation_grade: torch.Tensor | None = None
     extrapolation_grades: torch.Tensor | None = None
     local_gap_variance: torch.Tensor | None = None

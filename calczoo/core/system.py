@@ -24,7 +24,8 @@ class System:
     A, rows are vectors; pbc (S, 3) bool; system_index (N,) int64; first (S + 1,): atoms of structure s are
     first[s]:first[s+1] (host integers). charge (S,) e, the total charge: info["charge"] where a structure has it, else
     the sum of its initial charges, else 0. Where both are there and disagree, info["charge"] wins: initial charges may
-    be guesses. initial_charges (N,) e, zero in structures without; None where no structure has any.
+    be guesses. initial_charges (N,) e, zero in structures without; None where no structure has any. counted (N,) bool:
+    atoms whose site energies will be used, None for all; of others, a model need not warn.
     """
 
     numbers: torch.Tensor
@@ -35,6 +36,7 @@ class System:
     first: tuple[int, ...]
     charge: torch.Tensor | None = None
     initial_charges: torch.Tensor | None = None
+    counted: torch.Tensor | None = None
 
     @property
     def n_atoms(self) -> int:

@@ -32,9 +32,11 @@ import torch
 from ..core.errors import AtomsOverlap, OptionError, TooLarge, UnsupportedPeriodicity
 from ..core.pairs import available_memory_gib
 from ..core.system import System
-from . import mesh, open_space
+from . import mesh, nvalchemi_mesh, open_space
 from .lattice import reduced_cell
 from .mesh import Mesh
+from .methods import choose_method
+from .nvalchemi_mesh import NvalchemiMesh
 from .parallel import one_torch_thread
 from .real_space import RealSpace, find
 from .reciprocal import Reciprocal
@@ -106,10 +108,12 @@ class PeriodicPart:
         coulomb: float,
         threads: int,
         splitting: Splitting,
-        mesh_accuracy: float | None = None,
+        accuracy: float,
+        method: str = "ewald",
         max_memory_gib: float | None = None,
     ):
-        self.k, self.threads, self.splitting, self.mesh_accuracy = coulomb, threads, splitting, mesh_accuracy
+        self.k, self.threads, self.splitting = coulomb, threads, splitting
+        self.accuracy, self.method = accuracy, method
         self.cell = reduced_cell(cell)
         self.volume = abs(float(np.linalg.det(self.cell)))
         fractional = x @ torch.from_numpy(np.linalg.inv(self.cell)).to(x.device)
@@ -121,7 +125,7 @@ class PeriodicPart:
         self.own = _self_interaction(widths) - 2.0 / (math.sqrt(2.0 * math.pi) * eta)
         self.max_memory_gib = max_memory_gib
         self._real: RealSpace | None = None
-        self._waves: Reciprocal | Mesh | None = None
+        self._waves: Reciprocal | Mesh | NvalchemiMesh | None = None
         self._matrix: torch.Tensor | None = None
         self._close: tuple[int, int, float] | None = None
 
@@ -145,18 +149,18 @@ class PeriodicPart:
         return self._real
 
     @property
-    def waves(self) -> Reciprocal | Mesh:
+    def waves(self) -> Reciprocal | Mesh | NvalchemiMesh:
         if self._waves is None:
-            self._waves = self._exact() if self.mesh_accuracy is None else self._mesh(self.mesh_accuracy)
+            self._waves = self._exact() if self.method == "ewald" else self._mesh()
         return self._waves
 
     def _exact(self, cutoff: float | None = None) -> Reciprocal:
         s = self.splitting
         return Reciprocal(self.fractional, self.cell, s.eta, cutoff or s.reciprocal_cutoff, self.threads)
 
-    def _mesh(self, accuracy: float) -> Mesh:
-        s = self.splitting
-        return Mesh(self.fractional, self.cell, s.eta, s.reciprocal_cutoff, accuracy)
+    def _mesh(self) -> Mesh | NvalchemiMesh:
+        s, kind = self.splitting, NvalchemiMesh if self.method == "nvalchemi" else Mesh
+        return kind(self.fractional, self.cell, s.eta, s.reciprocal_cutoff, self.accuracy)
 
     def long_waves(self, count: int) -> torch.Tensor:
         """(n, 2 w) with w <= count: the longest waves times the roots of their coefficients."""
@@ -227,12 +231,12 @@ class Geometry:
     ) -> Geometry:
         """widths (N,) A: standard deviations of Gaussian charges, None or zeros for points; coulomb: k in eV A / e^2;
         accuracy: of potentials, relative to coulomb times e/A; method: "ewald" (exact sums), "mesh" (torch-pme, down to
-        1e-9; matrices stay exact) or "auto" by size, accuracy and what is installed; dense: whether matrices will be
-        asked for, which only changes the time (None: for Gaussians of structures up to 1500 atoms); splitting: eta (A)
-        instead of the best one.
+        1e-9; matrices stay exact), "nvalchemi" (down to 1e-6) or "auto", see methods.py; dense: whether matrices will
+        be asked for, which only changes the time (None: for Gaussians of structures up to 1500 atoms); splitting: eta
+        (A) instead of the best one.
 
         Raises UnsupportedPeriodicity (one or two directions; an InvalidStructure), AtomsOverlap, TooLarge, OptionError,
-        BackendUnavailable (mesh without torch-pme).
+        BackendUnavailable (a mesh without its package).
         """
         if not 1e-15 <= accuracy <= 1e-2:
             raise OptionError(f"accuracy of electrostatics is {accuracy!r}; allowed is 1e-15 to 1e-2")
@@ -247,8 +251,10 @@ class Geometry:
             elif not periodic[s].all():
                 raise UnsupportedPeriodicity(_partly_periodic(periodic[s].tolist(), where))
             else:
-                make = cls._splitting(b - a, cells[s], sigma[a:b], accuracy, method, dense, splitting)
-                parts.append(PeriodicPart(x[a:b], cells[s], sigma[a:b], coulomb, threads, *make, max_memory_gib))
+                way = choose_method(method, b - a, accuracy, x.device.type)
+                make = cls._splitting(b - a, cells[s], sigma[a:b], accuracy, way, dense, splitting)
+                one = (x[a:b], cells[s], sigma[a:b], coulomb, threads, make, accuracy, way, max_memory_gib)
+                parts.append(PeriodicPart(*one))
             if close := parts[-1].overlap():
                 raise AtomsOverlap(*close, where)
         return cls(system.first, parts, x.device)
@@ -262,18 +268,16 @@ class Geometry:
         method: str,
         dense: bool | None,
         eta: float | None,
-    ) -> tuple[Splitting, float | None]:
-        """The splitting of one periodic structure, and the accuracy of its mesh, if it gets one."""
+    ) -> Splitting:
+        """The splitting of one periodic structure."""
         wide, volume = math.sqrt(2.0) * float(sigma.max()), abs(float(np.linalg.det(cell)))
-        on_mesh = mesh.choose_method(method, n, accuracy) == "mesh"
         if eta is not None:
-            chosen = cutoffs(float(eta), wide, n / volume, accuracy)
-        elif on_mesh:
-            chosen = mesh.choose(n, volume, wide, accuracy)
-        else:
-            matrix = dense if dense is not None else wide > 0.0 and n <= DENSE
-            chosen = choose(n, volume, wide, accuracy, matrix, ITERATED if wide > 0.0 and not matrix else SUMS)
-        return chosen, accuracy if on_mesh else None
+            return cutoffs(float(eta), wide, n / volume, accuracy)
+        if method != "ewald":
+            spacing = nvalchemi_mesh.spacing if method == "nvalchemi" else mesh.spacing
+            return mesh.choose(n, volume, wide, accuracy, spacing)
+        matrix = dense if dense is not None else wide > 0.0 and n <= DENSE
+        return choose(n, volume, wide, accuracy, matrix, ITERATED if wide > 0.0 and not matrix else SUMS)
 
     def part(self, q: torch.Tensor, s: int) -> torch.Tensor:
         """The rows of structure s of a per-atom tensor."""

@@ -13,12 +13,13 @@ Phys. 162, 142501 (2025), doi:10.1063/5.0251713.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..core.errors import BackendUnavailable, OptionError
 from .reciprocal import Reciprocal
 from .splitting import Splitting, cutoffs
 
@@ -26,11 +27,6 @@ NODES = 7
 ERROR = 0.06
 FINEST = 1e-9
 """Accuracies below this are left to exact sums."""
-ATOMS, ROUGH = 30000, 1e-7
-"""From this many atoms and this accuracy on, method="auto" takes the mesh where it is installed: exact sums, which are
-products of matrices, are faster below (water, one core: energy and forces of 10125 atoms to 1e-6 in 0.9 s, on the mesh
-in 1.9 s; of 24000 atoms in 3.6 and 6.0 s)."""
-
 POINT_NS, SPREAD_NS, PAIR_NS, SUMS = 70.0, 1500.0, 50.0, 4.0
 
 
@@ -39,27 +35,20 @@ def available() -> bool:
     return find_spec("torchpme") is not None
 
 
-def choose_method(method: str, n: int, accuracy: float) -> str:
-    """ "ewald" or "mesh" for a periodic structure of n atoms; raises OptionError and BackendUnavailable."""
-    if method not in ("auto", "ewald", "mesh"):
-        raise OptionError(f"method of electrostatics is {method!r}; allowed are 'auto', 'ewald' and 'mesh'")
-    if method == "auto":
-        return "mesh" if n >= ATOMS and accuracy >= ROUGH and available() else "ewald"
-    if method == "mesh" and accuracy < FINEST:
-        raise OptionError(
-            f"the particle mesh reaches an accuracy of {FINEST:g}, not {accuracy:g}; set accuracy=1e-6, say, or use "
-            "method='ewald'"
-        )
-    if method == "mesh" and not available():
-        raise BackendUnavailable(
-            "method='mesh' needs torch-pme, which is not installed: pip install 'calczoo[longrange]' (or pip install "
-            "torch-pme), or use method='ewald'"
-        )
-    return method
+def _library() -> tuple[Any, Any, Any]:
+    """The parts of torch-pme that are used here. Packages such as torch_geometric put a function of Python in the place
+    of torch.index_select, with which torch-pme does not compile, so that torch's own is there while it is imported."""
+    found = torch.index_select
+    torch.index_select = torch._C._VariableFunctions.index_select
+    try:
+        from torchpme.lib import KSpaceFilter, KSpaceKernel, MeshInterpolator
+    finally:
+        torch.index_select = found
+    return KSpaceFilter, KSpaceKernel, MeshInterpolator
 
 
-def choose(n: int, volume: float, gamma: float, accuracy: float) -> Splitting:
-    """The splitting of least time; see splitting.choose."""
+def choose(n: int, volume: float, gamma: float, accuracy: float, spacing: Callable[[float, float], float]) -> Splitting:
+    """The splitting of least time, given the spacing for eta and accuracy; see splitting.choose."""
     best, least = None, math.inf
     for eta in 0.4 * 1.1 ** np.arange(40):
         s = cutoffs(float(eta), gamma, n / volume, accuracy)
@@ -84,14 +73,13 @@ class Mesh:
         self.numpy_cell = cell
         self.cell = torch.from_numpy(cell).to(fractional.device)
         h = spacing(eta, accuracy)
-        points = [_smooth_size(length / h) for length in np.linalg.norm(cell, axis=1)]
+        points = [smooth_size(length / h) for length in np.linalg.norm(cell, axis=1)]
         self.points = torch.tensor(points, device=fractional.device)
         self.volume = abs(float(np.linalg.det(cell)))
         self._interpolator, self._filter = self._tools(fractional @ self.cell, self.cell)
 
     def _tools(self, x: torch.Tensor, cell: torch.Tensor):
-        from torchpme.lib import KSpaceFilter, KSpaceKernel, MeshInterpolator
-
+        KSpaceFilter, KSpaceKernel, MeshInterpolator = _library()
         eta = self.eta
 
         class Kernel(KSpaceKernel):
@@ -131,7 +119,7 @@ def _sum(interpolator, kspace_filter, q: torch.Tensor) -> torch.Tensor:
     return interpolator.mesh_to_points(mesh)[:, 0]
 
 
-def _smooth_size(least: float) -> int:
+def smooth_size(least: float) -> int:
     """The smallest even number of factors 2, 3 and 5 that is not below `least` (nor below the nodes)."""
     n = max(8, math.ceil(least))
     while True:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..calculator import ZooCalculator
     from .report import FitReport, Progress
 
 __all__ = ["run_fit"]
@@ -21,12 +22,15 @@ def run_fit(
     quadratic: bool = False,
     options: dict[str, Any] | None = None,
     progress: Progress | None = None,
+    delta_base: str | Path | ZooCalculator | None = None,
 ) -> FitReport:
     """Fit a model of `family` to a data file and write it.
 
     train, test: extended XYZ files, or files of a family's own format such as .cfg; elements: default those of the
     training set; out: path without suffix of the files to write (a family's suffix is cut off); options: the family's
-    own, see its `fit`, and those of files of structures that name no units (length_unit, energy_unit).
+    own, see its `fit`, and those of files of structures that name no units (length_unit, energy_unit). delta_base: spec
+    or calculator of a model that is subtracted from all reference values, so that the fit is a correction to it (see
+    calczoo.delta); the card of the fit tells.
 
     Raises UnknownCalculator, OptionError (the family cannot be trained, unknown option), DataError, FitError.
     """
@@ -36,7 +40,7 @@ def run_fit(
     from ..core.errors import OptionError
     from ..registry import get_family, load_object
     from .data import read_dataset
-    from .report import FitReport
+    from .report import FitReport, as_correction
 
     start = time.perf_counter()
     found = get_family(family)
@@ -48,7 +52,14 @@ def run_fit(
     units = _data_options((train, test), given)
     data = read_dataset(train, symbols, **units.get(str(train), {}))
     held = None if test is None else read_dataset(test, symbols, **units.get(str(test), {}))
+    record = None
+    if delta_base is not None:
+        from ..compositions.deltas import difference, load_base
+
+        base, record = load_base(delta_base, symbols or data.elements, symbols)
+        data, held = difference(data, base), None if held is None else difference(held, base)
     result = load_object(found.fit)(data, held, symbols, quadratic=quadratic, progress=progress, **given)
+    result = result if record is None else as_correction(result, record)
     files = tuple(result.write(stem))
     return FitReport(family, result, files, time.perf_counter() - start)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,18 @@ class FitResult:
     errors: dict[str, ErrorTable]
     settings: dict[str, Any]
     write: Callable[[Path], list[Path]]
+
+
+def as_correction(result: FitResult, record: dict[str, Any]) -> FitResult:
+    """The same fit, whose card and files tell the base that it is a correction to."""
+    from ..compositions.deltas import corrected_card, mark_cards
+
+    def write(stem: Path) -> list[Path]:
+        files = result.write(stem)
+        mark_cards(files, record)
+        return files
+
+    return replace(result, card=corrected_card(result.card, record), write=write)
 
 
 @dataclass(frozen=True)

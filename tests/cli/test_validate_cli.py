@@ -119,8 +119,9 @@ def test_ctrl_c_says_how_to_go_on_and_ends_at_once(tmp_path, jobs):
                "-j", str(jobs), "--out", str(tmp_path / "out")]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs ignore it
+    )  # fmt: skip
     until = time.monotonic() + 60
     while not list(tmp_path.glob("out/store/*/*.json")) and time.monotonic() < until:
         time.sleep(0.1)

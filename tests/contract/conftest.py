@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contract.examples import EXAMPLES, LONG_RANGE, Example
+from contract.examples import EXAMPLES, LONG_RANGE, WRAPPED, Example
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -13,6 +13,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = [e for e in EXAMPLES if e.files or not name.endswith("test_files")]
         if name.endswith("test_long_range"):
             chosen = list(LONG_RANGE)
+        if name.endswith("test_wrapped"):
+            chosen = list(WRAPPED)
         metafunc.parametrize("example", chosen, ids=str, scope="module")
 
 

@@ -109,6 +109,8 @@ EXAMPLES = (
     Example("hdnnp", "hdnnp", ("Mo", "bcc", 3.16), _folder("042"), "data/hdnnp/mlearn_nnp/Mo", options=_RUNNER),
     Example("hdnnp", "hdnnp", ("Cu", "fcc", 4.1), _folder("016", "029"), "data/hdnnp/n2p2/potentials/Cu2S_PBE",
             options={"length_unit": "A", "energy_unit": "eV", "extrapolation": "ignore"}),
+    Example("delta", "delta(mtp:Mo, 0.1*zbl(2.0, 3.0))", ("Mo", "bcc", 3.16)),
+    Example("switch", "switch(zbl(2.0, 3.0), snap:Mo-linear, 2.2, 2.8, Mo=-10.9)", ("Mo", "bcc", 3.16)),
     Example("zbl", "zbl(2.0, 3.0)", ("W", "bcc", 2.6), elements=("W", "Be")),
     Example("table", "table", ("W", "bcc", 3.2), ("W_He_JW2013.table",), elements=("W", "He"),
             options={"pair": "W-He", "keyword": "WHe"}, gradient=1e-4),
@@ -119,6 +121,14 @@ LONG_RANGE = (
     Example("ewald", "ewald(Na=1, Cl=-1)", ("NaCl", "rocksalt", 5.64), ordered=True),
 )  # fmt: skip
 """Models whose energy no cutoff bounds: `test_long_range.py` holds them to what makes sense for them."""
+
+WRAPPED = (
+    Example("d3", "d3(pbe, atm=true, disp2=15, disp3=8, cn=12, width2=3, width3=2)", ("Cu", "fcc", 3.62),
+            elements=("Cu", "O")),
+    Example("d4", "d4(pbe, disp2=12, disp3=7, cn=12, width2=3, width3=2)", ("Cu", "fcc", 3.62), elements=("Cu", "O")),
+)  # fmt: skip
+"""Families around packages of others, without kernels of ours: `test_wrapped.py` holds them to what makes sense for
+them, `tests/addons` to what those packages do. Short cutoffs with smooth ends keep it quick."""
 
 _LATTICES = {
     "Mo": ("bcc", 3.16), "W": ("bcc", 3.18), "Ta": ("bcc", 3.32), "Nb": ("bcc", 3.31), "Li": ("bcc", 3.44),

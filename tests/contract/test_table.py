@@ -5,20 +5,22 @@ from __future__ import annotations
 import pytest
 
 from calczoo.registry import BUILTIN, Family, get_family, load_object
-from contract.examples import EXAMPLES, LONG_RANGE
+from contract.examples import EXAMPLES, LONG_RANGE, WRAPPED
 
 
 def test_every_family_has_an_example():
-    assert {e.family for e in (*EXAMPLES, *LONG_RANGE)} == set(BUILTIN)
+    assert {e.family for e in (*EXAMPLES, *LONG_RANGE, *WRAPPED)} == set(BUILTIN)
 
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_facts_of_a_family(name):
     family = get_family(name)
     assert isinstance(family, Family) and family.name == name and family.origin == "calczoo"
-    assert family.summary and family.citation and family.doi and family.kind in ("potential", "addon")
+    assert family.summary and family.citation and family.doi and family.kind in ("potential", "addon", "composition")
     assert callable(load_object(family.read)) and callable(load_object(family.build))
-    assert set(family.backends) == {"torch", "warp"} and set(family.bundled) == set(family.bundled_elements)
+    ours = name not in {e.family for e in WRAPPED}
+    assert set(family.backends) == ({"torch", "warp"} if ours else set())
+    assert set(family.bundled) == set(family.bundled_elements)
     assert not family.fit or callable(load_object(family.fit))
     assert family.example.startswith("'") and family.name in family.example
 

@@ -94,7 +94,7 @@ def test_in_a_sum(calc):
 
     atoms = crystal()
     zbl = get_calculator("zbl(2.0, 3.0)", elements="Mo", **CPU)
-    both = ZooCalculator(Sum([calc.model, zbl.model]))
+    both = ZooCalculator(Sum([calc.model, zbl.model], allow={"nuclear repulsion"}))
     alone = calc.evaluate([atoms])[0]
     got = both.evaluate([atoms])[0]
     assert got["uncertainty"] == pytest.approx(alone["uncertainty"], rel=1e-12)

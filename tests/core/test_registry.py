@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from calczoo import registry
+from calczoo import discovery, registry
 from calczoo.core.errors import OptionError, PluginError, SpecError, UnknownCalculator
 
 GOOD = """
@@ -49,11 +49,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             code = textwrap.dedent(source).replace("{name}", name).replace("{module}", module)
             (tmp_path / f"{module}.py").write_text(code.replace("{{", "{").replace("}}", "}"))
 
-    registry._load_family.cache_clear()
-    registry._manager.cache_clear()
+    discovery._load_family.cache_clear()
     yield add
-    registry._load_family.cache_clear()
-    registry._manager.cache_clear()
+    discovery._load_family.cache_clear()
     for module in [m for m in sys.modules if m.startswith("module_of_")]:
         del sys.modules[module]
 
@@ -83,7 +81,7 @@ def test_a_guest_is_as_good_as_a_built_in(install):
         (HOOK + "(name):\n    return 1 / 0", "ZeroDivisionError"),
         (HOOK + "(name):\n    return 'me'", "returned 'me'; it must"),
         ("x = 1", "returned None; it must return a calczoo.Family whose name is 'broken'"),
-        (HOOK + "(name):\n    return Family(name='other', summary='', read='', build='')", "whose name is 'broken'"),
+        (HOOK + "(name):\n    return Family('other', summary='', read='m:f', build='m:f')", "whose name is 'broken'"),
         (HOOK + "(nome):\n    return None", "nome"),
     ],
 )  # fmt: skip
@@ -188,7 +186,7 @@ def test_thread_variable_is_checked(value, monkeypatch):
 
 
 def test_a_plugin_whose_heavy_code_is_broken_shows_up_in_doctor(install):
-    source = HOOK + "(name):\n    return Family(name='late', summary='', read='no_such_module:read', build='')"
+    source = HOOK + "(name):\n    return Family(name='late', summary='', read='no_such_module:read', build='x:y')"
     install("latepack", "late", source)
     row = next(r for r in registry.doctor() if r["name"] == "late")
     assert not row["ok"] and "No module named 'no_such_module'" in row["message"]

@@ -1,15 +1,22 @@
-"""Particle mesh sums by torch-pme against exact ones, and what happens without it."""
+"""Particle mesh sums by torch-pme and nvalchemi-toolkit-ops against exact ones, and what happens without them."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from calczoo.core.errors import BackendUnavailable, OptionError
-from calczoo.electrostatics import Geometry, equilibrate, mesh
+from calczoo.core.system import System
+from calczoo.electrostatics import Geometry, equilibrate, mesh, methods, nvalchemi_mesh
 from electrostatics.cases import charges, parameters, random_structure, system, water, widths
 
 needs_mesh = pytest.mark.skipif(not mesh.available(), reason="torch-pme is not installed")
+needs_nvalchemi = pytest.mark.skipif(
+    not nvalchemi_mesh.available(), reason="nvalchemi-toolkit-ops is not installed (extra 'nvalchemi')"
+)
 
 
 @needs_mesh
@@ -54,15 +61,64 @@ def test_equilibration_on_the_mesh():
     assert float((rough.charges - exact.charges).abs().max()) < 1e-6
 
 
+@needs_nvalchemi
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+@pytest.mark.parametrize("accuracy", [1e-4, 1e-6])
+@pytest.mark.parametrize("total", [0.0, 1.0])
+def test_nvalchemi_as_exact_sums(accuracy, total, device):
+    """Its errors are those it is asked for, whatever it keeps in single precision."""
+    atoms = random_structure(25, 3, size=9.0)
+    for sigma in (None, widths(25)):
+        q, p = (charges(25, seed=k, total=total).to(device) for k in (0, 5))
+        sigma = None if sigma is None else sigma.to(device)
+        exact = Geometry.of(System.from_atoms(atoms, torch.device(device)), sigma, 1.0, 1e-13)
+        rough = Geometry.of(System.from_atoms(atoms, torch.device(device)), sigma, 1.0, accuracy, method="nvalchemi")
+        size = max(float(q.abs().max()), float(p.abs().max())) * accuracy
+        assert float((rough.potential(q) - exact.potential(q)).abs().max()) < 3.0 * size
+        assert float((rough.diagonal() - exact.diagonal()).abs().max()) < 3.0 * size
+        for left in (q, p):
+            for got, want in zip(rough.gradients(left, q), exact.gradients(left, q), strict=True):
+                assert float((got - want).abs().max()) < 300.0 * size * max(1.0, float(want.abs().max()))
+        assert float((rough.matrix() - exact.matrix()).abs().max()) < accuracy
+
+
 def test_choice_of_the_method(monkeypatch):
-    monkeypatch.setattr(mesh, "available", lambda: True)
-    many = mesh.ATOMS
-    assert mesh.choose_method("auto", many, 1e-6) == "mesh"
-    assert mesh.choose_method("auto", many, 1e-10) == mesh.choose_method("auto", 1000, 1e-6) == "ewald"
-    assert mesh.choose_method("ewald", many, 1e-6) == "ewald"
-    with pytest.raises(OptionError, match="reaches an accuracy of 1e-09, not 1e-12"):
-        mesh.choose_method("mesh", many, 1e-12)
-    monkeypatch.setattr(mesh, "available", lambda: False)
-    assert mesh.choose_method("auto", many, 1e-6) == "ewald"
+    for module in (mesh, nvalchemi_mesh):
+        monkeypatch.setattr(module, "available", lambda: True)
+    choose, many = methods.choose_method, methods.ATOMS
+    assert choose("auto", many, 1e-6) == choose("auto", many, 1e-7, "cuda") == "mesh"
+    assert choose("auto", many, 1e-6, "cuda") == "nvalchemi"
+    assert choose("auto", many, 1e-10) == choose("auto", 1000, 1e-6) == "ewald"
+    assert choose("ewald", many, 1e-6) == "ewald" and choose("nvalchemi", 2, 1e-6) == "nvalchemi"
+    with pytest.raises(OptionError, match="torch-pme reaches an accuracy of 1e-09, not 1e-12"):
+        choose("mesh", many, 1e-12)
+    with pytest.raises(OptionError, match="nvalchemi-toolkit-ops reaches an accuracy of 1e-06, not 1e-08"):
+        choose("nvalchemi", many, 1e-8)
+    with pytest.raises(OptionError, match="is 'p3m'; allowed are auto, ewald, mesh, nvalchemi"):
+        choose("p3m", many, 1e-8)
+    for module in (mesh, nvalchemi_mesh):
+        monkeypatch.setattr(module, "available", lambda: False)
+    assert choose("auto", many, 1e-6) == choose("auto", many, 1e-6, "cuda") == "ewald"
     with pytest.raises(BackendUnavailable, match=r"pip install 'calczoo\[longrange\]'"):
-        mesh.choose_method("mesh", many, 1e-6)
+        choose("mesh", many, 1e-6)
+    with pytest.raises(BackendUnavailable, match=r"pip install 'calczoo\[nvalchemi\]'"):
+        choose("nvalchemi", many, 1e-6)
+
+
+def test_another_package_that_replaces_index_select_breaks_nothing():
+    """torch_geometric does; torch-pme then failed with "Arguments for call are not valid"."""
+    code = """if True:
+        import torch
+        own = torch.index_select
+        def other(x, dim, index):
+            return own(x, dim, index)
+        torch.index_select = other
+        from ase.build import bulk
+        from calczoo import get_calculator
+        calc = get_calculator("ewald(Na=1, Cl=-1, method=mesh, accuracy=1e-6)", device="cpu", threads=1)
+        print(calc.get_potential_energy(bulk("NaCl", "rocksalt", a=5.64, cubic=True).repeat(2)))
+        assert torch.index_select is other
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(-1.7475645946 * 14.3996454784 / 2.82 * 32, rel=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from calczoo.core.errors import OptionError
-from calczoo.testing import CalculatorConformance, assert_passes
+from calczoo.testing import CalculatorConformance, assert_passes, skip_without
 from calczoo.verify import CHECKS, CheckResult, Context, run_check
 from verify import toys
 
@@ -57,3 +57,23 @@ def test_wrong_settings(attributes, message):
     kit = type("Wrong", (CalculatorConformance,), {"elements": ["Cu"], **attributes})
     with pytest.raises(OptionError, match=message):
         kit.verification()
+
+
+class _Item:
+    def __init__(self):
+        self.marks = []
+
+    def add_marker(self, mark):
+        self.marks.append(mark)
+
+
+def test_without_its_package_a_plugin_is_skipped_or_fails(monkeypatch):
+    monkeypatch.delenv("CALCZOO_REQUIRE_PLUGINS", raising=False)
+    item = _Item()
+    skip_without([item], "pytest")
+    assert item.marks == []
+    skip_without([item], "pytest", "no_such_package_anywhere")
+    assert [m.name for m in item.marks] == ["skip"] and "no_such_package" in item.marks[0].kwargs["reason"]
+    monkeypatch.setenv("CALCZOO_REQUIRE_PLUGINS", "1")
+    with pytest.raises(pytest.UsageError, match="no_such_package_anywhere"):
+        skip_without([item], "no_such_package_anywhere")

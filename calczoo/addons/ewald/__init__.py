@@ -16,7 +16,8 @@ FAMILY = Family(
     options={
         "Na=1, Cl=-1": "e, charges of elements; without any, initial charges of the atoms are taken",
         "accuracy": "of potentials, in units of 14.4 eV/e (default 1e-12)",
-        "method": "auto (default), ewald, or mesh (torch-pme: pip install 'calczoo[longrange]')",
+        "method": "auto (default), ewald, or a particle mesh: mesh (pip install 'calczoo[longrange]'), or nvalchemi, "
+        "meant for CUDA (pip install 'calczoo[nvalchemi]')",
     },
     example="'snap:MgO.snap + ewald(Mg=2, O=-2)'",
 )

@@ -108,8 +108,8 @@ class EwaldTorch(_Ewald):
     create_graph = False
 
     def __init__(self, params: EwaldParams, device: torch.device, dtype: torch.dtype, threads: int = 1):
-        if params.method == "mesh":
-            raise OptionError("ewald: method='mesh' belongs to the fast backend; leave out backend='torch'")
+        if params.method in ("mesh", "nvalchemi"):
+            raise OptionError(f"ewald: method='{params.method}' belongs to the fast backend; leave out backend='torch'")
         super().__init__(params, device, dtype, threads)
 
     def compute(self, system: System, pairs: Pairs, need: frozenset[str]) -> Results:

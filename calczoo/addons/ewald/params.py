@@ -12,14 +12,14 @@ from ...core.errors import OptionError
 
 DOI = "10.1002/andp.19213690304"
 CITATION = "P. P. Ewald, Ann. Phys. 369, 253 (1921)"
-METHODS = ("auto", "ewald", "mesh")
+METHODS = ("auto", "ewald", "mesh", "nvalchemi")  # those of electrostatics/methods.py, without what it imports
 MAX_CHARGE = 20.0
 
 
 @dataclass(frozen=True)
 class EwaldParams:
     """charges: element -> e, or None: every atom has its initial charge; elements: what the model knows (None: those
-    with charges, or all); accuracy of potentials, relative to 14.4 eV/e; method: "auto", "ewald" or "mesh".
+    with charges, or all); accuracy of potentials, relative to 14.4 eV/e; method: one of METHODS.
 
     Raises OptionError for values out of range.
     """
@@ -74,7 +74,11 @@ class EwaldParams:
             citation=CITATION,
             doi=DOI,
             licence="formula",
-            extra={"charges": self._text() or "initial charges of the atoms", "range": "infinite"},
+            extra={
+                "charges": self._text() or "initial charges of the atoms",
+                "range": "infinite",
+                "counts": ["electrostatics"],
+            },
         )
 
 

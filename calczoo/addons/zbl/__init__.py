@@ -17,7 +17,7 @@ FAMILY = Family(
         "inner": "A, where the switching begins (also the first argument)",
         "outer": "A, the cutoff (also the second argument)",
     },
-    example="'snap:Ta06A.snap + zbl(4.0, 4.8)'",
+    example="'eam:Ni.adp + zbl(1.0, 2.0)'",
 )
 
 

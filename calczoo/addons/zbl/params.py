@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...core.card import Card
 from ...core.elements import SYMBOLS, is_element, number
@@ -69,7 +70,7 @@ class ZblParams:
 
     def card(self) -> Card:
         """Facts about this term; it is analytic, so its level of theory is that of the universal fit."""
-        extra = {}
+        extra: dict[str, Any] = {"counts": ["nuclear repulsion"]}
         if self.pairs is not None:
             text = (f"{a}-{b} Z = {za:g}, {zb:g}" for (a, b), (za, zb) in self.pairs.items())
             extra["pairs"] = "; ".join(text)

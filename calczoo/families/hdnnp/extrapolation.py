@@ -36,12 +36,21 @@ class ExtrapolationCheck:
         self._middle, self._half = (torch.tensor(a, dtype=dtype, device=device) for a in (middle, half))
         self._limit = 1.0 + self.TOLERANCE.get(dtype, 1e-4)
 
-    def check(self, functions: torch.Tensor, species: torch.Tensor, first: Sequence[int] = (0,)) -> None:
-        """functions (N, width), scaled; species (N,): positions in params.elements; first: where structures begin."""
+    def check(
+        self,
+        functions: torch.Tensor,
+        species: torch.Tensor,
+        first: Sequence[int] = (0,),
+        counted: torch.Tensor | None = None,
+    ) -> None:
+        """functions (N, width), scaled; species (N,): positions in params.elements; first: where structures begin;
+        counted (N,): atoms that matter, None for all."""
         if not self.enabled or self.said or functions.numel() == 0:
             return
         functions = functions.detach()
         distance = (functions - self._middle[species]).abs() / self._half[species]
+        if counted is not None:
+            distance = torch.where(counted[:, None], distance, 0.0)
         if float(distance.max()) <= self._limit:
             return
         outside = distance > self._limit

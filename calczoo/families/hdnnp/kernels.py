@@ -140,7 +140,7 @@ class HdnnpWarp(WarpModel):
     def local(self, system: System, pairs: Pairs, need: frozenset[str]) -> Local:
         species = self.symmetry.species(system).long()
         functions, state = self.symmetry.values(system, pairs)
-        self.extrapolation.check(functions, species, system.first)
+        self.extrapolation.check(functions, species, system.first, system.counted)
         gradients = None
         if wants_gradients(need):
             y, slopes, _ = self.networks.with_gradient(functions, species)

@@ -61,7 +61,7 @@ class HdnnpTorch(TorchModel):
 
     def _energies(self, functions: torch.Tensor, system: System) -> torch.Tensor:
         species = self.symmetry.species(system)
-        self.extrapolation.check(functions, species, system.first)
+        self.extrapolation.check(functions, species, system.first, system.counted)
         return self.to_energy(self.networks.values(functions, species), species)
 
     def descriptors(self, system: System, pairs: Pairs) -> torch.Tensor:
@@ -78,7 +78,7 @@ class HdnnpTorch(TorchModel):
         species = self.symmetry.species(system)
         if need & GRADIENTS:
             functions, state = self.symmetry.values(system, pairs)
-            self.extrapolation.check(functions, species, system.first)
+            self.extrapolation.check(functions, species, system.first, system.counted)
             y, slopes, _ = self.networks.with_gradient(functions, species)
             energies = self.to_energy(y, species)
             gradients = self.symmetry.pull(system, pairs, state, slopes * self.to_energy.scale)

@@ -291,6 +291,8 @@ class HdnnpParams:
         facts = dict(self.facts)
         counts = dict(zip(self.elements, self.n_functions, strict=True))
         extra = {"generation": self.generation, "symmetry_functions": counts, **facts.pop("extra", {})}
+        if self.generation > 2:
+            extra["counts"] = ["electrostatics"]
         standard = f"high-dimensional neural network potential, generation {self.generation}"
         summary = facts.pop("summary", "") or standard
         if not facts.get("citation"):

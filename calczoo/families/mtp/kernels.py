@@ -158,7 +158,8 @@ class MtpWarp(WarpModel):
         ]
         self._launch(args, stop - first, scratch_size, slot_size)
         if not self._short.said:
-            self._short.check(float(shortest[first:stop].min()))
+            seen = shortest if system.counted is None else torch.where(system.counted, shortest, self.cutoff)
+            self._short.check(float(seen[first:stop].min()))
         return energies, g
 
     def _launch(self, args: list[Any], n: int, scratch_size: int, slot_size: int) -> None:

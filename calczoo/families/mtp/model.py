@@ -155,7 +155,7 @@ class MtpTorch(TorchModel):
         """Chunk by chunk, so that the graph of one chunk only is alive; the whole graph where it is to be kept."""
         extra = self._extra(system, pairs, need)
         vectors = pairs.vectors(system)
-        self.check_distances(vectors)
+        self.check_distances(vectors if system.counted is None else vectors[system.counted[pairs.i.long()]])
         if self.create_graph or vectors.requires_grad or not need & GRADIENTS:
             site = super().local(system, pairs, need)
             return Local(site.energies, site.pair_gradients, extra=extra)
