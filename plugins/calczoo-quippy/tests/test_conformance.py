@@ -17,6 +17,7 @@ from calczoo.testing import CalculatorConformance, Tolerances
 
 from .support import gap, need_quippy
 
+LOSES_MEMORY = {"memory": "quippy-ase 0.10.3 itself loses some kB in every call, also without calczoo"}
 LJ = """<LJ_params n_types="1" label="default">
 <per_type_data type="1" atomic_num="18" />
 <per_pair_data type1="1" type2="1" sigma="3.4" eps6="0.0416" eps12="0.0416" cutoff="7.0" energy_shift="T"
@@ -28,6 +29,7 @@ linear_force_shift="T" />
 @pytest.mark.slow
 class TestLennardJones(CalculatorConformance):
     elements = ["Ar"]
+    not_applicable = LOSES_MEMORY
 
     @pytest.fixture(autouse=True, scope="class")
     def _file(self, tmp_path_factory):
@@ -42,6 +44,7 @@ class TestLennardJones(CalculatorConformance):
 @pytest.mark.slow
 class TestGap(CalculatorConformance):
     elements = ["Si"]
+    not_applicable = LOSES_MEMORY
     tolerances = replace(Tolerances(), energy=1e-9, forces=1e-7, stress=1e-8)
 
     def make_calculator(self):
