@@ -56,6 +56,14 @@ def test_every_bundled_fit_has_its_settings_and_files():
         assert sum(p.stat().st_size for p in (MODELS / element).iterdir()) < 80_000
 
 
+@pytest.mark.parametrize("kind, nearest", [("fcc", 2**-0.5), ("bcc", 0.75**0.5)])
+def test_lithium_does_not_collapse_when_compressed(kind, nearest):
+    """A hole at nearest neighbours 2.2 A apart lay below the crystal; dynamics of fcc lithium fell into it."""
+    distances = np.arange(1.4, 3.0, 0.1)
+    energies = [r["energy"] for r in calculator("Li").evaluate([bulk("Li", kind, d / nearest) for d in distances])]
+    assert (np.diff(energies) < 0.01).all()
+
+
 @pytest.mark.parametrize("element", ELEMENTS)
 def test_errors_are_below_those_of_the_published_fit(element):
     test = Dataset.from_atoms(mlearn(element, "test"))

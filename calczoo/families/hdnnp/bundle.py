@@ -41,7 +41,7 @@ COMMON: dict[str, Any] = {
 _ENERGIES_FIRST = {"energy_weight": 200.0, "stress_weight": 2.0}
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "Li": {"cutoff": 6.0},
+    "Li": {"cutoff": 6.0, "compressed": 12, "contacts": 24},  # fewer left a hole into which fcc lithium collapsed
     "Mo": {"cutoff": 6.0},
     "Cu": {"cutoff": 5.0, **_ENERGIES_FIRST},
     "Ni": {"cutoff": 5.0, **_ENERGIES_FIRST},
@@ -53,9 +53,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def refit(name: str, folder: Path, progress: Progress | None = None, **options: Any) -> FitResult:
     """Fit the bundled model `name` (an element) to the data in `folder`; options go before those of SETTINGS."""
     volume, modulus, derivative = EQUATION_OF_STATE[name]
-    guess = {"volume": volume, "bulk_modulus": modulus, "derivative": derivative, "structures": 4}
+    settings = dict(SETTINGS[name])
+    count = settings.pop("compressed", 4)
+    guess = {"volume": volume, "bulk_modulus": modulus, "derivative": derivative, "structures": count}
     inner, outer = ZBL[name]
-    own = {"compression": guess, "zbl_inner": inner, "zbl_outer": outer, **SETTINGS[name]}
+    own = {"compression": guess, "zbl_inner": inner, "zbl_outer": outer, **settings}
     test = read_dataset(folder / f"{name}_test.extxyz.xz")
     return fit(training_set(name, folder), test, (name,), progress=progress, name=name, **{**COMMON, **own, **options})
 
