@@ -15,6 +15,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -102,12 +103,14 @@ def figures() -> str:
 
 def errors() -> str:
     """What the command line answers to wrong input."""
+    from calczoo import discovery
     from calczoo.cli import execute
 
+    alone = mock.patch.object(discovery, "family_names", lambda: list(discovery.BUILTIN))  # whatever is installed here
     lines = []
     for arguments in ERRORS:
         out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), alone:
             code = execute(list(arguments))
         shown = " ".join(f"'{a}'" if " " in a else a for a in arguments)
         lines += [f"$ calczoo {shown}", err.getvalue().strip(), f"(exit code {code})", ""]
