@@ -143,7 +143,7 @@ class Evaluator:
         """One property; a calculator that raises is reset, because some keep half of the failed structure."""
         try:
             return self.calculator.get_property(name, atoms)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever somebody else's calculator raises; raised again below
             reset = getattr(self.calculator, "reset", None)
             if callable(reset):
                 reset()

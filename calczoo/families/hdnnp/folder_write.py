@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,11 +165,10 @@ def _epsilon(e: Electrostatics) -> str | None:
     """Text of four_pi_epsilon = 1 / coulomb: that of the file it came from where it still holds; None for none."""
     kept = dict(e.keywords).get("four_pi_epsilon")
     if kept is not None:
-        try:
+        # keywords of a potential that was made, not read from a file, may hold any text
+        with suppress(ValueError, ZeroDivisionError):
             if 1.0 / float(kept) == e.coulomb:
                 return kept
-        except (ValueError, ZeroDivisionError):
-            pass  # keywords of a potential that was not read from a file
     if e.coulomb == 1.0:
         return None
     inverse = 1.0 / e.coulomb
